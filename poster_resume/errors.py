@@ -100,6 +100,9 @@ class TransportError(UploadError):
 
     recovery = Recovery.RESYNC
 
+    #: Bytes of this request's content that had left; None if that is not known.
+    sent: int | None = None
+
 
 class ConnectError(TransportError):
     """No connection: not a byte of the request has left."""

@@ -19,6 +19,7 @@
         * UploadGone         the upload resource no longer exists
         * Unauthorized       the credentials are missing, wrong or expired
         * RedirectRefused    a redirect that must not be followed
+        * UploadTooLarge     the server takes no upload of this length
         * UploadRejected     the final answer is an error
     * OutcomeUnknown         everything was sent, no answer came back
 
@@ -150,6 +151,12 @@ class RedirectRefused(ProtocolError):
     """A redirect or location that must not be followed."""
 
 
+class UploadTooLarge(ProtocolError):
+    """The server takes no upload of this length."""
+
+    resumable = False
+
+
 class UploadRejected(ProtocolError):
     """The final answer is an error: sending again cannot help."""
 
@@ -171,6 +178,15 @@ class OutcomeUnknown(UploadError):
     """
 
     recovery = Recovery.UNKNOWN
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of *url*, ports always spelled (RFC 6454)."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def redacted(url: str) -> str:

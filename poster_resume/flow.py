@@ -62,11 +62,15 @@ class RequestInfo:
 
 @dataclass(frozen=True, slots=True)
 class Interim:
-    """An interim response (1xx). Header names are lower case."""
+    """An interim response (1xx). Header names are lower case.
+
+    *url* is that of the request, after redirects; the session fills it in.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     wall: float = 0.0
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,8 @@ class Response:
 
     *sent* counts the bytes of content that had left when it arrived: fewer
     than all of them when the server answered early. *monotonic* and *wall*
-    are the driver's clocks at arrival, in seconds.
+    are the driver's clocks at arrival, in seconds. *url* is that of the
+    request, after redirects; the session fills it in.
     """
 
     status: int
@@ -121,6 +126,7 @@ class Response:
     sent: int | None = None
     monotonic: float = 0.0
     wall: float = 0.0
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +186,24 @@ class Digest:
 
     algorithm: str
     content: ByteRange
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Keep a fact about an origin for so many seconds; losing it only costs time."""
+
+    origin: str
+    key: str
+    value: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Look up a fact about an origin."""
+
+    origin: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +276,8 @@ Effect: TypeAlias = (
     | Now
     | Check
     | Digest
+    | Remember
+    | Recall
     | Find
     | Load
     | LoadPlan
@@ -262,7 +288,7 @@ Effect: TypeAlias = (
     | MakePlan
     | RestorePlan
 )
-Reply: TypeAlias = Response | Instant | Upload | PlanRecord | Plan | bytes | None
+Reply: TypeAlias = Response | Instant | Upload | PlanRecord | Plan | bytes | str | None
 Flow: TypeAlias = Generator[Effect, Reply, T]
 
 
@@ -284,6 +310,13 @@ def digest(algorithm: str, content: ByteRange) -> Flow[bytes]:
     """Return the digest of a range of the representation."""
     reply = yield Digest(algorithm, content)
     assert isinstance(reply, bytes)
+    return reply
+
+
+def recall(origin: str, key: str) -> Flow[str | None]:
+    """Return what is remembered about *origin*, if anything is."""
+    reply = yield Recall(origin, key)
+    assert reply is None or isinstance(reply, str)
     return reply
 
 

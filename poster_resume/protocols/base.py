@@ -1,0 +1,266 @@
+"""What every upload protocol must be able to do, and how answers are read.
+
+A verb is a short flow from one state to the next. It does not loop, retry,
+sleep or save: the session does that, once, for all protocols.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import ClassVar, Literal, Self
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from pydantic import JsonValue
+
+from ..errors import (
+    ContentTooLarge,
+    InvalidParameter,
+    OffsetMismatch,
+    ProtocolError,
+    RedirectRefused,
+    ServerBusy,
+    Unauthorized,
+    UploadError,
+    UploadGone,
+    UploadRejected,
+)
+from ..flow import Flow, Response
+from ..ranges import ByteRange
+from ..responses import FinalResponse
+from ..structured_fields import MAX_INTEGER
+from ..upload import Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on the content of one append, in bytes.
+
+    The last append may be smaller than *min_append_size* and need not be a
+    *multiple*. *default_append_size* replaces "the rest" where sending
+    everything at once would be unwise.
+    """
+
+    min_append_size: int = 1
+    max_append_size: int | None = None
+    multiple: int = 1
+    default_append_size: int | None = None
+
+
+class UploadProtocol(ABC):
+    """One upload protocol, as five verbs."""
+
+    name: ClassVar[str]
+
+    #: Whether an interrupted upload can go on where it stopped.
+    resumable: ClassVar[bool] = True
+
+    #: Statuses, besides 401, that fresh credentials may mend.
+    refreshable: ClassVar[frozenset[int]] = frozenset()
+
+    def options(self) -> dict[str, JsonValue]:
+        """Return what ``from_options`` needs to make this instance again."""
+        return {}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, JsonValue]) -> Self:
+        """Make the instance that *options* describe.
+
+        Raises:
+            InvalidParameter: an option is unknown or not of its kind.
+        """
+        try:
+            return cls(**options)
+        except TypeError as exc:
+            raise InvalidParameter(f"protocol {cls.name}: {exc}") from exc
+
+    def limits(self, upload: Upload) -> Limits:
+        """Return the bounds that the server has set for *upload*."""
+        return Limits()
+
+    #: How a form is represented; None: the caller has to choose.
+    form: Literal["multipart", "file"] | None = "multipart"
+
+    def prepare(self, upload: Upload, *, interims: bool) -> Flow[Upload]:
+        """Learn what creation needs to know; *interims*: 1xx answers can be seen."""
+        return upload
+        yield
+
+    def creation_content(self, upload: Upload) -> ByteRange:
+        """Return the range that ``create`` will carry; empty by default."""
+        return ByteRange(0, 0)
+
+    @abstractmethod
+    def create(self, upload: Upload) -> Flow[Upload]:
+        """Create the upload resource; the answer has ``resource`` set.
+
+        It may also carry content, and then bring the upload to any state up
+        to complete.
+        """
+
+    @abstractmethod
+    def retrieve_offset(self, upload: Upload) -> Flow[Upload]:
+        """Ask the server how much it has.
+
+        Raises:
+            UploadGone: the upload resource does not exist.
+        """
+
+    @abstractmethod
+    def append(self, upload: Upload, content: ByteRange) -> Flow[Upload]:
+        """Send one range, which starts at the upload's offset."""
+
+    @abstractmethod
+    def complete(self, upload: Upload) -> Flow[Upload]:
+        """Finish an upload whose bytes are all there."""
+
+    @abstractmethod
+    def cancel(self, upload: Upload) -> Flow[None]:
+        """Remove the upload resource. One that is gone already is removed."""
+
+    def prove(self, upload: Upload) -> Flow[Upload]:
+        """Find out how an upload ended whose last answer was lost.
+
+        The answer is complete, or has an offset to go on from.
+
+        Raises:
+            UploadGone: the server cannot say.
+        """
+        return (yield from self.retrieve_offset(upload))
+
+
+def final_response(response: Response) -> FinalResponse:
+    """Return what the target resource said by *response*."""
+    return FinalResponse(
+        response.status, response.headers, response.content, response.truncated
+    )
+
+
+def completed(upload: Upload, response: Response, *, lost: bool = False) -> Upload:
+    """Return *upload*, ended by *response*, whatever its status.
+
+    *lost* says that the real final answer never reached us, and that
+    *response* only proves that there was one.
+    """
+    final = final_response(response)
+    if lost:
+        final = replace(final, content=b"", truncated=True)
+    length = upload.offset if upload.length is None else upload.length
+    return upload.evolve(offset=length, phase="complete", result=final)
+
+
+def retry_after(response: Response) -> float | None:
+    """Return the seconds that ``Retry-After`` asks for (RFC 9110, 10.2.3)."""
+    value = response.headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    if value.isascii() and value.isdecimal():
+        return float(value[:15])
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    return max(0.0, date.timestamp() - response.wall)
+
+
+def unexpected(response: Response, doing: str) -> UploadError:
+    """Return the error that a *response* to *doing* amounts to."""
+    message = f"{doing}: the server answered {response.status}"
+    error: UploadError
+    match response.status:
+        case 401 | 403 | 407:
+            error = Unauthorized(f"{message}; the upload is kept: renew credentials")
+        case 404 | 410:
+            error = UploadGone(message)
+        case 409:
+            error = OffsetMismatch(message)
+        case 413:
+            error = ContentTooLarge(message)
+        case 408 | 421 | 423 | 425 | 429 | 460:
+            error = ServerBusy(message)
+        case status if 300 <= status < 400:
+            error = RedirectRefused(f"{message}, a redirect that cannot be followed")
+        case status if 400 <= status < 500:
+            error = UploadRejected(message, final_response(response))
+        case status if status >= 500 and status not in (501, 505):
+            error = ServerBusy(message)
+        case _:
+            error = ProtocolError(message)
+    error.retry_after = retry_after(response)
+    return error
+
+
+def refused_creation(response: Response) -> UploadError:
+    """Return the error that a *response* to a creation amounts to.
+
+    There is no upload resource yet, so none can be gone or out of step.
+    """
+    error = unexpected(response, "create")
+    if isinstance(error, (UploadGone, OffsetMismatch)):
+        return UploadRejected(str(error), final_response(response))
+    return error
+
+
+def parse_offset(value: str | None, upload: Upload, doing: str) -> int:
+    """Parse a non-negative decimal *value* as an offset into *upload*.
+
+    Raises:
+        ProtocolError: it is not one, or reaches past the upload's length.
+    """
+    if value is None or not (value.isascii() and value.isdecimal()) or len(value) > 15:
+        raise ProtocolError(f"{doing}: not an offset: {_shown(value)}")
+    offset = int(value)
+    if upload.length is not None and offset > upload.length:
+        raise ProtocolError(
+            f"{doing}: offset {offset} exceeds length {upload.length}; "
+            "another upload's answer, or a server that counts wrongly"
+        )
+    return offset
+
+
+def check_length(upload: Upload) -> None:
+    """Refuse lengths that no header can spell (RFC 9651, 3.3.1)."""
+    if upload.length is not None and upload.length > MAX_INTEGER:
+        raise InvalidParameter(
+            f"a length of {upload.length} bytes exceeds the {MAX_INTEGER} bytes "
+            "that upload protocols can express; split the upload"
+        )
+
+
+def locate(value: str | None, base: str, doing: str) -> str:
+    """Resolve a ``Location`` against the URL that answered with it.
+
+    An http location on the host of an https request is upgraded: servers
+    behind a TLS proxy write what they see. Any other loss of TLS is refused,
+    and so is whatever is not http at all.
+
+    Raises:
+        ProtocolError: there is no location.
+        RedirectRefused: it must not be used.
+    """
+    if not value:
+        raise ProtocolError(f"{doing}: the answer has no Location")
+    if len(value) > 8192 or any(c <= " " or c == "\x7f" for c in value):
+        raise RedirectRefused(f"{doing}: the Location is not a URL")
+    try:
+        parts, base_parts = urlsplit(urljoin(base, value)), urlsplit(base)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise RedirectRefused(f"{doing}: the Location is not a URL") from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise RedirectRefused(f"{doing}: the Location is not an http or https URL")
+    if parts.username is not None or parts.password is not None:
+        raise RedirectRefused(f"{doing}: the Location carries credentials of its own")
+    if base_parts.scheme == "https" and parts.scheme == "http":
+        if host != base_parts.hostname or port not in (None, 80, base_parts.port):
+            raise RedirectRefused(f"{doing}: the Location gives up TLS")
+        parts = parts._replace(scheme="https", netloc=base_parts.netloc.split("@")[-1])
+    return urlunsplit(parts._replace(fragment=""))
+
+
+def _shown(value: str | None) -> str:
+    return "missing" if value is None else repr(value[:40])

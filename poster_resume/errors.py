@@ -30,7 +30,6 @@ Each class says by *recovery* what a session may do about it, each error by
 from __future__ import annotations
 
 import enum
-from typing import ClassVar
 from urllib.parse import urlsplit
 
 from .responses import FinalResponse
@@ -48,13 +47,16 @@ class Recovery(enum.Enum):
 class UploadError(Exception):
     """Base class of every error that this package raises."""
 
-    recovery: ClassVar[Recovery] = Recovery.NONE
+    recovery: Recovery = Recovery.NONE
 
     #: Whether ``send()`` may be called again to go on from here.
     resumable: bool = True
 
     #: Seconds that the server asked us to wait (``Retry-After``), if it did.
     retry_after: float | None = None
+
+    #: Bytes of the request's content that had left; None if that is not known.
+    sent: int | None = None
 
     #: The id of the upload that failed, once there is one.
     upload_id: str | None = None
@@ -101,12 +103,11 @@ class TransportError(UploadError):
 
     recovery = Recovery.RESYNC
 
-    #: Bytes of this request's content that had left; None if that is not known.
-    sent: int | None = None
-
 
 class ConnectError(TransportError):
     """No connection: not a byte of the request has left."""
+
+    sent = 0
 
 
 class TransportRefused(TransportError):
@@ -145,6 +146,9 @@ class UploadGone(ProtocolError):
 
 class Unauthorized(ProtocolError):
     """Credentials are missing, wrong or expired. The upload is kept."""
+
+    #: The status that said so.
+    status: int = 401
 
 
 class RedirectRefused(ProtocolError):

@@ -27,6 +27,7 @@ from ..errors import (
     UploadError,
     UploadGone,
     UploadRejected,
+    UploadTooLarge,
 )
 from ..flow import Flow, Response
 from ..ranges import ByteRange
@@ -92,6 +93,10 @@ class UploadProtocol(ABC):
     def creation_content(self, upload: Upload) -> ByteRange:
         """Return the range that ``create`` will carry; empty by default."""
         return ByteRange(0, 0)
+
+    def creation_broke(self, upload: Upload) -> Upload:
+        """Return *upload* after a creation that carried content came to nothing."""
+        return upload
 
     @abstractmethod
     def create(self, upload: Upload) -> Flow[Upload]:
@@ -174,6 +179,7 @@ def unexpected(response: Response, doing: str) -> UploadError:
     match response.status:
         case 401 | 403 | 407:
             error = Unauthorized(f"{message}; the upload is kept: renew credentials")
+            error.status = response.status
         case 404 | 410:
             error = UploadGone(message)
         case 409:
@@ -191,17 +197,24 @@ def unexpected(response: Response, doing: str) -> UploadError:
         case _:
             error = ProtocolError(message)
     error.retry_after = retry_after(response)
+    error.sent = response.sent
     return error
 
 
-def refused_creation(response: Response) -> UploadError:
+def refused_creation(response: Response, carried: int = 0) -> UploadError:
     """Return the error that a *response* to a creation amounts to.
+
+    The request carried so many bytes of content.
 
     There is no upload resource yet, so none can be gone or out of step.
     """
     error = unexpected(response, "create")
     if isinstance(error, (UploadGone, OffsetMismatch)):
         return UploadRejected(str(error), final_response(response))
+    if isinstance(error, ContentTooLarge) and carried == 0:
+        return UploadTooLarge(
+            "create: the server answered 413: it takes no such upload"
+        )
     return error
 
 

@@ -19,7 +19,6 @@ from ..errors import (
     Recovery,
     ServerBusy,
     TransportError,
-    Unauthorized,
 )
 from ..flow import Flow, Request, Response, send
 from ..ranges import ByteRange
@@ -95,14 +94,12 @@ class Oneshot(UploadProtocol):
         key = upload.session.get("idempotency_key")
         if key is not None:
             headers["idempotency-key"] = str(key)
-        withheld = upload.session.get("closing")
         request = Request(
             upload.method,
             upload.target,
             headers,
             content,
             purpose="append",
-            withhold=withheld if isinstance(withheld, int) else 0,
             expect_continue=self.expect_continue,
         )
         try:
@@ -123,6 +120,9 @@ class Oneshot(UploadProtocol):
         yield
 
     def prove(self, upload: Upload) -> Flow[Upload]:
+        """Allow what may be repeated; of anything else nobody knows."""
+        if self._repeatable(upload):
+            return upload.evolve(offset=0)
         raise OutcomeUnknown(unknown("the server keeps no record of plain requests"))
         yield
 
@@ -149,7 +149,7 @@ class Oneshot(UploadProtocol):
         if response.status in _SAFE_TO_REPEAT:
             raise unexpected(response, doing)
         if response.status in (401, 407):
-            raise Unauthorized(f"the server answered {response.status} to the upload")
+            raise unexpected(response, doing)
         if response.status in _MAYBE_PROCESSED:
             if response.sent is not None and response.sent < content.length:
                 if self.replay == "never" and not self._repeatable(upload):

@@ -148,6 +148,9 @@ class RUFH(UploadProtocol):
             return ByteRange(0, length)
         return ByteRange(0, 0)
 
+    def creation_broke(self, upload: Upload) -> Upload:
+        return upload.evolve(session=upload.session | {"interrupted": True})
+
     def create(self, upload: Upload) -> Flow[Upload]:
         """Create the upload resource (section 4.2)."""
         content = self.creation_content(upload)
@@ -181,7 +184,7 @@ class RUFH(UploadProtocol):
                 "upload; it does not speak this protocol"
             )
         if not 200 <= response.status < 300:
-            raise refused_creation(response)
+            raise refused_creation(response, content.length)
         if whole and _final_though_unsaid(response, upload):
             return completed(upload, response)
         upload = self._created(upload, response)

@@ -20,7 +20,6 @@ from ..errors import (
     ProtocolError,
     ServerBusy,
     Unauthorized,
-    UploadTooLarge,
 )
 from ..flow import Flow, Request, Response, digest, send
 from ..ranges import ByteRange
@@ -96,6 +95,8 @@ class Tus(UploadProtocol):
         check_length(upload)
         if self.checksum is None and not self.with_upload:
             return upload
+        if "with_upload" in upload.session:
+            return upload
         response = yield from send(
             Request("OPTIONS", upload.target, purpose="discover")
         )
@@ -119,6 +120,9 @@ class Tus(UploadProtocol):
         size = upload.append_size or self.limits(upload).default_append_size or length
         return ByteRange(0, min(size, length))
 
+    def creation_broke(self, upload: Upload) -> Upload:
+        return upload.evolve(session=upload.session | {"with_upload": False})
+
     def create(self, upload: Upload) -> Flow[Upload]:
         """Create the upload resource (extensions creation, creation-with-upload)."""
         content = self.creation_content(upload)
@@ -140,11 +144,7 @@ class Tus(UploadProtocol):
         )
         _check_version(response)
         if not 200 <= response.status < 300:
-            if response.status == 413:
-                raise UploadTooLarge(
-                    f"create: the server takes no upload of {upload.length} bytes"
-                )
-            raise refused_creation(response)
+            raise refused_creation(response, content.length)
         if "location" not in response.headers:
             raise NotResumable("create: the server offers no upload resource")
         resource = locate(

@@ -1,0 +1,388 @@
+"""One upload from its state to its end, for every protocol: the only loop.
+
+There is one way to go on: ask the server for its offset and continue from
+there. A dropped connection, a process restart and a pause all come back
+through :meth:`Session.run`, so the path that matters most runs most. Whatever
+a verb wants sent passes :meth:`Session._guarded`, which keeps the rules on
+redirects, credentials and deadlines.
+"""
+
+from __future__ import annotations
+
+from ..errors import (
+    ContentTooLarge,
+    OffsetMismatch,
+    OutcomeUnknown,
+    ProtocolError,
+    Recovery,
+    ServerBusy,
+    TransportError,
+    Unauthorized,
+    UploadError,
+    UploadGone,
+    UploadRejected,
+    UploadTooLarge,
+)
+from ..flow import Check, Flow, Save, Sleep, T, report
+from ..progress import Event
+from ..protocols import UploadProtocol
+from ..protocols.oneshot import unknown
+from ..ranges import ByteRange
+from ..retry import retrying
+from ..upload import Upload
+from .guard import Guard, Rules
+from .sizes import after_loss, left, next_append
+
+#: Answers within which an offset has to come to rest after a break.
+_AGREEMENTS = 40
+
+
+class Session:
+    """Brings one upload to completion, surviving what the rules tolerate."""
+
+    def __init__(self, upload: Upload, protocol: UploadProtocol, rules: Rules) -> None:
+        self.upload, self._protocol, self._rules = upload, protocol, rules
+        withhold = 0 if protocol.resumable else rules.closing
+        self._guard = Guard(upload.target, rules, withhold=withhold)
+        fresh = upload.phase == "new" and upload.resource is None
+        self._interrupted = not fresh
+        #: The end of what was ever sent; None after a restart: we can't know.
+        self._sent_to: int | None = 0 if fresh else None
+        #: The highest offset ever acknowledged, and when patience last saw it.
+        self._reached = self._counted = upload.offset
+        #: The last append that broke, and how much of it had left.
+        self._broken: ByteRange | None = None
+        #: The smallest append that was refused for its size.
+        self._ceiling: int | None = None
+        self._clean = 0
+        self._restarted = self._went_back = False
+        self._refreshed_at: int | None = None
+
+    def run(self) -> Flow[Upload]:
+        """Go on from wherever the upload stands, to its final answer.
+
+        Raises:
+            UploadError: see the class of the error for what may be done.
+        """
+        try:
+            yield from retrying(
+                self._rules.policy,
+                self._attempt,
+                self._progressed,
+                deadline=self._rules.deadline,
+            )
+        except OutcomeUnknown:
+            yield from self._settle(self.upload.evolve(phase="unknown"))
+            raise
+        return self.upload
+
+    def cancel(self) -> Flow[None]:
+        """Remove the upload from the server."""
+        yield from self._guarded(self._protocol.cancel(self.upload))
+
+    def abandoned(self, sent: int | None, length: int) -> Upload:
+        """Return what to save when a request was abandoned from outside.
+
+        Of its *length* bytes of content *sent* had left, None if unknown.
+        """
+        upload = self.upload
+        if upload.phase != "finishing" or sent is None or sent >= length:
+            return upload
+        return upload.evolve(phase="new" if upload.resource is None else "sending")
+
+    # -- one attempt -------------------------------------------------------
+
+    def _attempt(self) -> Flow[None]:
+        while not self.upload.complete:
+            try:
+                yield from self._synchronise()
+                while not self.upload.complete:
+                    yield from self._advance()
+            except UploadError as error:
+                yield from self._failed(error)
+
+    def _synchronise(self) -> Flow[None]:
+        upload, resumable = self.upload, self._protocol.resumable
+        lost_answer = not resumable or upload.resource is None
+        if upload.phase == "unknown" or (upload.phase == "finishing" and lost_answer):
+            yield from self._prove()
+        elif upload.phase == "new" or (resumable and not upload.resource):
+            yield from self._create()
+        else:
+            yield from self._retrieve_offset()
+
+    def _advance(self) -> Flow[None]:
+        before, protocol = self.upload, self._protocol
+        assert before.length is not None
+        at_end = before.offset == before.length and protocol.resumable
+        content = (
+            ByteRange(before.length, before.length)
+            if at_end
+            else next_append(before, protocol.limits(before), self._rules.chunk_size)
+        )
+        yield from self._before(content)
+        try:
+            after = yield from self._guarded(
+                protocol.complete(self.upload)
+                if at_end
+                else protocol.append(self.upload, content)
+            )
+        except UploadError as error:
+            yield from self._unsent(error, content)
+            self._broken = left(error, content)
+            raise
+        self._sent_to = max(self._sent_to or 0, content.stop)
+        yield from self._believe(after)
+        if after.offset <= before.offset and not after.complete:
+            self._broken = content
+            raise OffsetMismatch("append: the server kept nothing of what it accepted")
+        yield from self._grow()
+
+    def _failed(self, error: UploadError) -> Flow[None]:
+        """Put the state right after *error*; return to go on at once, or raise."""
+        self._guard.attempt += 1
+        if isinstance(error, Unauthorized) and self._may_refresh(error):
+            self._refreshed_at = self._reached
+            self._guard.rejected = True
+            self._interrupted = self._interrupted or self.upload.resource is not None
+            yield from report(Event("refreshed", str(error), self.upload.offset))
+            return
+        if isinstance(error, ContentTooLarge):
+            self._interrupted = True
+            yield from self._shrink(error)
+            return
+        if isinstance(error, UploadRejected):
+            yield from self._doubt(error)
+            return
+        if error.recovery is Recovery.RESYNC:
+            self._interrupted = True
+        elif error.recovery is Recovery.RECREATE:
+            yield from self._gone(error)
+        if not self.upload.complete:
+            raise error
+
+    # -- the verbs, and what is made durable around them -----------------------
+
+    def _create(self) -> Flow[None]:
+        protocol = self._protocol
+        upload = yield from self._guarded(
+            protocol.prepare(self.upload, interims=self._rules.interims)
+        )
+        content = protocol.creation_content(upload)
+        yield from self._settle(upload)
+        if content.length or upload.length == 0:
+            yield from self._before(content)
+        try:
+            upload = yield from self._guarded(protocol.create(self.upload))
+        except UploadError as error:
+            yield from self._unsent(error, content)
+            if content.length and self.upload.resource is None:
+                yield from self._settle(protocol.creation_broke(self.upload))
+                self._broken = left(error, content)
+            raise
+        self._interrupted = False
+        self._sent_to = max(self._sent_to or 0, content.stop)
+        yield from self._believe(upload)
+        if protocol.resumable:
+            yield from report(Event("created", offset=self.upload.offset))
+
+    def _retrieve_offset(self) -> Flow[None]:
+        """Ask for the offset; after a break, until two answers agree."""
+        upload = yield from self._asked()
+        for _ in range(_AGREEMENTS):
+            if upload.complete or not (self._interrupted and self._protocol.resumable):
+                break
+            # Bytes that were under way when the link broke show up late.
+            yield Sleep(self._rules.policy.settle / 2)
+            before, upload = upload, (yield from self._asked())
+            if upload.offset == before.offset:
+                break
+        else:
+            raise ServerBusy("retrieve offset: the offset does not come to rest")
+        self._interrupted = False
+        if not upload.complete:
+            upload = upload.evolve(phase="sending")
+        yield from self._believe(upload)
+        if not upload.complete and self._protocol.resumable:
+            yield from report(Event("resumed", offset=upload.offset))
+            yield from self._learn()
+
+    def _asked(self) -> Flow[Upload]:
+        protocol = self._protocol
+        try:
+            return (yield from self._guarded(protocol.retrieve_offset(self.upload)))
+        except UploadGone:
+            if self.upload.phase != "finishing":
+                raise
+            return (yield from self._proof())
+
+    def _prove(self) -> Flow[None]:
+        """Find out how an upload ended whose last answer was lost."""
+        upload = yield from self._proof()
+        if not upload.complete:
+            upload = upload.evolve(phase="sending")
+        self._sent_to = None
+        yield from self._believe(upload)
+
+    def _proof(self) -> Flow[Upload]:
+        if self._protocol.resumable and self.upload.resource is None:
+            raise OutcomeUnknown(
+                unknown("the first request may have left whole, and got no answer")
+            )
+        try:
+            return (yield from self._guarded(self._protocol.prove(self.upload)))
+        except UploadGone as gone:
+            raise OutcomeUnknown(
+                unknown("the last bytes went out and the server forgot the upload")
+            ) from gone
+
+    def _before(self, content: ByteRange) -> Flow[None]:
+        """Make durable what must be known before *content* leaves."""
+        if content.stop != self.upload.length:
+            return
+        yield Check()
+        if self.upload.phase != "finishing":
+            yield from self._settle(self.upload.evolve(phase="finishing"))
+
+    def _settle(self, upload: Upload) -> Flow[None]:
+        self.upload = upload
+        yield Save(upload)
+
+    # -- what answers and failures teach -----------------------------------------
+
+    def _believe(self, upload: Upload) -> Flow[None]:
+        """Take over what the server says, if it can be true."""
+        before, sent_to = self.upload, self._sent_to
+        if not upload.complete:
+            if sent_to is not None and upload.offset > max(sent_to, before.offset):
+                raise ProtocolError(
+                    f"the server claims {upload.offset} bytes, only {sent_to} were "
+                    "sent; cancel this upload and start again"
+                )
+            if upload.offset < before.offset and self._protocol.resumable:
+                yield from self._back(upload.offset, before.offset)
+        yield from self._settle(upload)
+        if upload.offset > self._reached:
+            self._reached = upload.offset
+            self._guard.attempt = 1
+            yield from report(Event("acknowledged", offset=upload.offset))
+
+    def _back(self, offset: int, before: int) -> Flow[None]:
+        if self._went_back:
+            raise ProtocolError(
+                f"the server's offset went back twice, to {offset} from {before}; "
+                "cancel this upload and start again"
+            )
+        self._went_back = True
+        message = f"the server lost acknowledged bytes: {before} before, {offset} now"
+        yield from report(Event("went_back", message, offset))
+
+    def _unsent(self, error: UploadError, content: ByteRange) -> Flow[None]:
+        """After a failure, judge what may have left; nothing short is finished."""
+        sent = error.sent
+        self._sent_to = max(
+            self._sent_to or 0,
+            content.start + (content.length if sent is None else sent),
+        )
+        upload = self.upload
+        if upload.phase != "finishing":
+            return
+        answered = isinstance(error, ProtocolError) and not isinstance(
+            error, UploadGone
+        )
+        if answered or (sent is not None and sent < content.length):
+            phase = "new" if upload.resource is None else "sending"
+            yield from self._settle(upload.evolve(phase=phase))
+        elif upload.resource is None and isinstance(error, TransportError):
+            raise OutcomeUnknown(
+                unknown("the connection broke before the answer")
+            ) from error
+
+    def _learn(self) -> Flow[None]:
+        """Send a quarter at once, after an append that broke and left nothing."""
+        broken, self._broken = self._broken, None
+        if broken is None or self.upload.offset > broken.start or not broken.length:
+            return
+        limits = self._protocol.limits(self.upload)
+        size = after_loss(broken, limits)
+        if size < broken.length:
+            yield from self._resize(size)
+
+    def _shrink(self, error: ContentTooLarge) -> Flow[None]:
+        """Send half at once, after a request was refused for its size."""
+        upload, broken = self.upload, self._broken
+        self._broken = None
+        refused = broken.length if broken else upload.length
+        assert refused is not None
+        limits = self._protocol.limits(upload)
+        smallest = max(1, limits.min_append_size)
+        if not self._protocol.resumable or refused <= smallest:
+            raise UploadTooLarge(
+                f"the server refuses even {refused} bytes at once (413)"
+            ) from error
+        self._ceiling = refused
+        yield from self._resize(max(refused // 2, smallest))
+
+    def _grow(self) -> Flow[None]:
+        """Two clean appends in a row: twice as much at once."""
+        self._clean += 1
+        size = self.upload.append_size
+        if size is None or self._clean < 2 or self.upload.complete:
+            return
+        if self._ceiling is None or size * 2 < self._ceiling:
+            yield from self._resize(size * 2)
+
+    def _resize(self, size: int) -> Flow[None]:
+        self._clean = 0
+        yield from self._settle(self.upload.evolve(append_size=size))
+        message = f"appends of {size} bytes from now on"
+        yield from report(Event("resized", message, self.upload.offset))
+
+    def _doubt(self, error: UploadRejected) -> Flow[None]:
+        """Ask before giving up: an error status may come with bytes stored."""
+        if not self._protocol.resumable or self.upload.resource is None:
+            raise error
+        error.resumable = True
+        before = self.upload.offset
+        self._interrupted = True
+        try:
+            yield from self._retrieve_offset()
+        except UploadError:
+            raise error from None
+        if not self.upload.complete and self.upload.offset <= before:
+            raise error
+
+    def _gone(self, error: UploadError) -> Flow[None]:
+        if self.upload.phase == "finishing":
+            yield from self._prove()
+            error.recovery = Recovery.RESYNC
+            return
+        if self._rules.on_gone == "raise" or self._restarted:
+            error.recovery = Recovery.NONE
+            raise error
+        self._restarted = True
+        self._interrupted = False
+        self._sent_to, self._broken = 0, None
+        yield from self._settle(self.upload.forget_resource())
+        message = "the server forgot the upload: starting over"
+        yield from report(Event("restarted", message))
+
+    def _progressed(self) -> bool:
+        advanced, self._counted = self._reached > self._counted, self._reached
+        return advanced
+
+    def _may_refresh(self, error: Unauthorized) -> bool:
+        if not self._rules.refreshable:
+            return False
+        if error.status not in {401, *self._protocol.refreshable}:
+            return False
+        return self._refreshed_at is None or self._reached > self._refreshed_at
+
+    def _guarded(self, verb: Flow[T]) -> Flow[T]:
+        """Run *verb* by the rules, keeping what interim answers teach."""
+        self._guard.upload = None
+        try:
+            return (yield from self._guard.run(verb))
+        finally:
+            if self._guard.upload is not None:
+                self.upload = self._guard.upload

@@ -207,6 +207,11 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
+class Identify:
+    """Tell target and content of this call apart from all others, by a digest."""
+
+
+@dataclass(frozen=True, slots=True)
 class Find:
     """Look an upload up by what it is for."""
 
@@ -236,17 +241,16 @@ class SavePlan:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Become the one sender of an upload, waiting at most *wait* seconds."""
+    """Become the one sender of an identity, or throw ``UploadBusy`` at once."""
 
-    upload_id: str
-    wait: float = 0
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Stop being the sender of an upload."""
+    """Stop being the sender of an identity."""
 
-    upload_id: str
+    identity: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +282,7 @@ Effect: TypeAlias = (
     | Digest
     | Remember
     | Recall
+    | Identify
     | Find
     | Load
     | LoadPlan

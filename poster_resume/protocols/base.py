@@ -85,6 +85,11 @@ class UploadProtocol(ABC):
     #: How a form is represented; None: the caller has to choose.
     form: Literal["multipart", "file"] | None = "multipart"
 
+    @property
+    def verified(self) -> Literal["none", "length", "digest"]:
+        """What proves that the server has the right bytes, once it is complete."""
+        return "length" if self.resumable else "none"
+
     def prepare(self, upload: Upload, *, interims: bool) -> Flow[Upload]:
         """Learn what creation needs to know; *interims*: 1xx answers can be seen."""
         return upload

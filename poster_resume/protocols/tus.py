@@ -85,6 +85,10 @@ class Tus(UploadProtocol):
             "method_override": self.method_override,
         }
 
+    @property
+    def verified(self) -> Literal["none", "length", "digest"]:
+        return "length" if self.checksum is None else "digest"
+
     def limits(self, upload: Upload) -> Limits:
         if self.checksum is None:
             return Limits()

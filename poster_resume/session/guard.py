@@ -11,7 +11,13 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from ..errors import DeadlineExceeded, RedirectRefused, UploadError, origin_of
+from ..errors import (
+    DeadlineExceeded,
+    RedirectRefused,
+    Unauthorized,
+    UploadError,
+    origin_of,
+)
 from ..flow import (
     Abort,
     Effect,
@@ -63,8 +69,17 @@ class Guard:
     newest state that an interim answer taught, if one did.
     """
 
-    def __init__(self, target: str, rules: Rules, *, withhold: int = 0) -> None:
+    def __init__(
+        self,
+        target: str,
+        rules: Rules,
+        *,
+        withhold: int = 0,
+        refreshable: Collection[int] = (),
+    ) -> None:
         self._rules, self._withhold = rules, withhold
+        self._refreshable = frozenset(refreshable)
+        self._refreshed_at: int | None = None
         self._trusted = {origin_of(target)}
         self._trusted |= {origin_of(origin) for origin in rules.trusted_origins}
         self.attempt = 1
@@ -92,6 +107,21 @@ class Guard:
             return result
         finally:
             verb.close()
+
+    def may_refresh(self, error: UploadError, progress: int = 0) -> bool:
+        """Note that credentials were refused; say whether others may be tried.
+
+        Once, until *progress* (bytes acknowledged) has grown.
+        """
+        if not isinstance(error, Unauthorized) or not self._rules.refreshable:
+            return False
+        if error.status not in {401, *self._refreshable}:
+            return False
+        if self._refreshed_at is not None and progress <= self._refreshed_at:
+            return False
+        self._refreshed_at = progress
+        self.rejected = True
+        return True
 
     def _performed(self, effect: Effect) -> Flow[Reply]:
         if isinstance(effect, Request):

@@ -17,7 +17,6 @@ from ..errors import (
     Recovery,
     ServerBusy,
     TransportError,
-    Unauthorized,
     UploadError,
     UploadGone,
     UploadRejected,
@@ -43,7 +42,9 @@ class Session:
     def __init__(self, upload: Upload, protocol: UploadProtocol, rules: Rules) -> None:
         self.upload, self._protocol, self._rules = upload, protocol, rules
         withhold = 0 if protocol.resumable else rules.closing
-        self._guard = Guard(upload.target, rules, withhold=withhold)
+        self._guard = Guard(
+            upload.target, rules, withhold=withhold, refreshable=protocol.refreshable
+        )
         fresh = upload.phase == "new" and upload.resource is None
         self._interrupted = not fresh
         #: The end of what was ever sent; None after a restart: we can't know.
@@ -56,7 +57,6 @@ class Session:
         self._ceiling: int | None = None
         self._clean = 0
         self._restarted = self._went_back = False
-        self._refreshed_at: int | None = None
 
     def run(self) -> Flow[Upload]:
         """Go on from wherever the upload stands, to its final answer.
@@ -77,8 +77,31 @@ class Session:
         return self.upload
 
     def cancel(self) -> Flow[None]:
-        """Remove the upload from the server."""
+        """Ask the server once to remove the upload."""
         yield from self._guarded(self._protocol.cancel(self.upload))
+
+    def cancelled(self) -> Flow[None]:
+        """Have the server remove the upload, as patiently as it would be sent.
+
+        Raises:
+            UploadError: it would not.
+        """
+        yield from retrying(
+            self._rules.policy,
+            self._cancel_attempt,
+            lambda: False,
+            deadline=self._rules.deadline,
+        )
+
+    def _cancel_attempt(self) -> Flow[None]:
+        while True:
+            try:
+                yield from self.cancel()
+                return
+            except UploadError as error:
+                self._guard.attempt += 1
+                if not self._guard.may_refresh(error):
+                    raise
 
     def abandoned(self, sent: int | None, length: int) -> Upload:
         """Return what to save when a request was abandoned from outside.
@@ -141,9 +164,7 @@ class Session:
     def _failed(self, error: UploadError) -> Flow[None]:
         """Put the state right after *error*; return to go on at once, or raise."""
         self._guard.attempt += 1
-        if isinstance(error, Unauthorized) and self._may_refresh(error):
-            self._refreshed_at = self._reached
-            self._guard.rejected = True
+        if self._guard.may_refresh(error, self._reached):
             self._interrupted = self._interrupted or self.upload.resource is not None
             yield from report(Event("refreshed", str(error), self.upload.offset))
             return
@@ -370,13 +391,6 @@ class Session:
     def _progressed(self) -> bool:
         advanced, self._counted = self._reached > self._counted, self._reached
         return advanced
-
-    def _may_refresh(self, error: Unauthorized) -> bool:
-        if not self._rules.refreshable:
-            return False
-        if error.status not in {401, *self._protocol.refreshable}:
-            return False
-        return self._refreshed_at is None or self._reached > self._refreshed_at
 
     def _guarded(self, verb: Flow[T]) -> Flow[T]:
         """Run *verb* by the rules, keeping what interim answers teach."""

@@ -1,0 +1,1 @@
+"""Huge uploads through bad links, byte for byte."""

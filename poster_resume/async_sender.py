@@ -1,0 +1,213 @@
+"""The async driver and its facade: the same flows, awaited, on asyncio and trio."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+
+from .arguments import checked_headers
+from .errors import UploadError
+from .facade import UploadFacade, request_info
+from .flow import Effect, Flow, Reply, Report, Request, Save, Sleep
+from .opening import Assumption, cancelling, opening, probing
+from .performing import Outcome, Tracker, Workbench, new_id
+from .plan import Plan
+from .progress import Progress
+from .protocols.discovery import Discovery
+from .session import Session
+from .stores import open_store
+from .transport import AsyncBridge, async_client, shows_interims
+
+T = TypeVar("T")
+
+
+async def run(flow: Flow[T], perform: Callable[[Effect], Awaitable[Reply]]) -> T:
+    """Run *flow* to its end, performing each effect it asks for."""
+    with closing(flow):
+        try:
+            effect = next(flow)
+            while True:
+                try:
+                    reply = await perform(effect)
+                except UploadError as exc:
+                    effect = flow.throw(exc)
+                else:
+                    effect = flow.send(reply)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+
+class AsyncResumableUpload(UploadFacade):  # noqa: D101 (its base has it)
+    __doc__ = UploadFacade.__doc__
+
+    async def plan(self) -> Plan:
+        """Plan the representation: its exact bytes and length; nothing is sent.
+
+        Raises:
+            InvalidParameter: a parameter cannot be used as given.
+            SourceError: a file cannot be read.
+        """
+        bench = Workbench(self._arguments, open_store(self._store))
+        return await anyio.to_thread.run_sync(bench.planned)
+
+    async def send(self, *, assume: Assumption | None = None) -> Outcome:
+        """Bring the upload to its end, going on from wherever it stands.
+
+        *assume* settles an unknown outcome: ``"complete"`` believes that the
+        server has it, ``"lost"`` starts over.
+
+        Raises:
+            UploadError: what happened; ``error.resumable`` says whether calling
+                ``send()`` again goes on from here.
+        """
+        with self._sending:
+            self._waker.reset()
+            async with _Driver(self) as driver:
+                return await driver.send(assume)
+
+    async def cancel(self) -> None:
+        """Remove the upload from the server, and forget it.
+
+        Raises:
+            UploadBusy: somebody is sending it.
+            UploadError: the server would not remove it; it is kept then.
+        """
+        with self._sending:
+            self._waker.reset()
+            async with _Driver(self) as driver:
+                await driver.cancel(tell_server=True)
+
+    async def forget(self) -> None:
+        """Forget the upload here; the server is not told.
+
+        Raises:
+            UploadBusy: somebody is sending it.
+        """
+        with self._sending:
+            async with _Driver(self) as driver:
+                await driver.cancel(tell_server=False)
+
+    async def probe(self) -> Discovery:
+        """Ask the target what it speaks; nothing is created.
+
+        Raises:
+            UploadError: it gave no definite answer.
+        """
+        with self._sending:
+            self._waker.reset()
+            async with _Driver(self) as driver:
+                return await driver.probe()
+
+
+class _Driver:
+    """One call on a facade, from the claim to the release."""
+
+    def __init__(self, owner: UploadFacade) -> None:
+        self._owner, self._arguments = owner, owner._arguments
+        # Connections belong to an event loop: no client outlives the call.
+        self._own = async_client() if owner._client is None else None
+        self._client = owner._client if self._own is None else self._own
+        self._bench = Workbench(self._arguments, open_store(owner._store))
+        self._tracker = Tracker(self._arguments)
+        self._bridge = self._bridged(None)
+        self._started = time.monotonic()
+
+    async def __aenter__(self) -> _Driver:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._owner._upload = self._bench.upload or self._owner._upload
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._bench.close)
+            if self._own is not None:
+                await self._own.aclose()
+
+    async def send(self, assume: Assumption | None) -> Outcome:
+        bench, arguments = self._bench, self._arguments
+        session: Session | None = None
+        interims = shows_interims(self._client)
+        try:
+            rules = arguments.rules(interims=interims, monotonic=self._started)
+            opened = await run(
+                opening(arguments.call(new_id(), assume), rules), self._perform
+            )
+            bench.upload = upload = opened.upload
+            if opened.plan is not None and not upload.complete:
+                self._bridge = self._bridged(opened.plan)
+                rules = arguments.rules(
+                    interims=interims,
+                    monotonic=self._started,
+                    closing=opened.plan.closing,
+                )
+                session = Session(upload, opened.protocol, rules)
+                upload = await run(session.run(), self._perform)
+            return await anyio.to_thread.run_sync(bench.delivered, opened, upload)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(
+                    bench.broke, error, session, self._tracker
+                )
+            raise
+
+    async def cancel(self, *, tell_server: bool) -> None:
+        rules = self._arguments.rules(interims=False, monotonic=self._started)
+        call = self._arguments.call(new_id(), None)
+        await run(cancelling(call, rules, tell_server=tell_server), self._perform)
+
+    async def probe(self) -> Discovery:
+        rules = self._arguments.rules(interims=False, monotonic=self._started)
+        return await run(probing(self._arguments.target, rules), self._perform)
+
+    def _bridged(self, plan: Plan | None) -> AsyncBridge:
+        return AsyncBridge(
+            self._client,
+            plan,
+            headers_for=self._headers_for,
+            auth=self._arguments.auth,
+            on_progress=self._moved,
+            perform=self._perform,
+            waker=self._owner._waker,
+        )
+
+    async def _perform(self, effect: Effect) -> Reply:
+        match effect:
+            case Request():
+                self._tracker.began(effect, self._bench.length)
+                return await self._bridge.send(effect)
+            case Report(event):
+                if self._arguments.on_event is not None:
+                    self._arguments.on_event(event)
+                return None
+            case Sleep(seconds):
+                await self._owner._waker.sleep_async(seconds)
+                return None
+            case Save(upload):
+                await anyio.to_thread.run_sync(self._bench.perform, effect)
+                self._tell(self._tracker.acknowledged(upload.offset))
+                return None
+            case _:
+                # A worker thread that waits for a claim can be left behind.
+                return await anyio.to_thread.run_sync(self._bench.perform, effect)
+
+    async def _headers_for(self, request: Request) -> Mapping[str, str]:
+        headers = self._arguments.headers
+        if not callable(headers):
+            return headers
+        given = headers(request_info(request))
+        if inspect.isawaitable(given):
+            given = await given
+        return checked_headers(given)
+
+    def _moved(self, count: int) -> None:
+        self._tell(self._tracker.moved(count))
+
+    def _tell(self, progress: Progress | None) -> None:
+        if progress is not None and self._arguments.on_progress is not None:
+            self._arguments.on_progress(progress)

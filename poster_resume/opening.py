@@ -1,0 +1,321 @@
+"""How a call meets its earlier state: find, claim, restore or plan, and probe.
+
+A flow, so that neither facade decides anything: the drivers only perform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .errors import (
+    InvalidParameter,
+    NotResumable,
+    SourceChanged,
+    StoreError,
+    UploadBusy,
+    UploadError,
+)
+from .flow import (
+    Claim,
+    Delete,
+    Find,
+    Flow,
+    Identify,
+    Instant,
+    Load,
+    LoadPlan,
+    MakePlan,
+    RestorePlan,
+    Save,
+    SavePlan,
+    Sleep,
+    now,
+    report,
+)
+from .plan import Plan
+from .progress import Event
+from .protocols import UploadProtocol, protocol_named
+from .protocols.discovery import Discovery, chosen, discover
+from .records import PlanRecord
+from .responses import FinalResponse
+from .retry import retrying
+from .session import Guard, Rules, Session
+from .upload import Upload
+
+#: Seconds for which a delivered outcome with a key is returned again.
+DELIVERED_SECONDS = 7 * 86400.0
+#: Seconds between two looks at whether an upload's owner is done.
+_CLAIM_INTERVAL = 0.2
+
+Assumption = Literal["complete", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a caller asked for, as far as opening needs to know it.
+
+    *protocol* None stands for ``auto``, then *fallback* is what a server gets
+    that speaks nothing resumable. *upload_id* names an upload to go on with;
+    without it the identity of target and content finds one. *wait* is seconds.
+    """
+
+    target: str
+    method: str
+    protocol: UploadProtocol | None
+    fallback: UploadProtocol
+    form: bool
+    upload_id: str | None = None
+    new_id: str = ""
+    key: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    require_resumable: bool = False
+    on_change: Literal["raise", "restart"] = "raise"
+    wait: float = 0
+    assume: Assumption | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An upload that is ours to send, with what is needed for it.
+
+    *plan* is None where nothing is left to send.
+    """
+
+    upload: Upload
+    protocol: UploadProtocol
+    plan: Plan | None
+
+
+def opening(call: Call, rules: Rules) -> Flow[Opened]:
+    """Find the upload of *call*, or make it. The claim is kept on return.
+
+    Raises:
+        UploadBusy: somebody else is sending it.
+        SourceChanged: its sources are no longer those that were planned.
+        NotResumable: the server speaks nothing that *call* accepts.
+        StoreError: its state cannot be read or kept.
+    """
+    found = yield from _found(call)
+    if found is None:
+        return (yield from _fresh(call, rules))
+    moment = yield from now()
+    if found.complete and _spent(found, call, moment):
+        return (yield from _fresh(call, rules))
+    protocol = protocol_named(found.protocol, found.options, call.protocol)
+    if found.complete:
+        yield from report(Event("found", "it was complete already", found.offset))
+        return Opened(found, protocol, None)
+    if call.assume is not None and found.phase in ("unknown", "finishing"):
+        if call.assume == "complete":
+            return Opened((yield from _assumed(found)), protocol, None)
+        yield from _discarded(found, protocol, rules)
+        found = found.forget_resource()
+        yield Save(found)
+    return (yield from _resumed(call, rules, found, protocol))
+
+
+def cancelling(call: Call, rules: Rules, *, tell_server: bool) -> Flow[Upload | None]:
+    """Forget the upload of *call*; first have the server remove it, if *tell_server*.
+
+    Returns what was forgotten, None if nothing was kept.
+
+    Raises:
+        UploadBusy: somebody is sending it.
+        UploadError: the server would not remove it; it is kept then.
+    """
+    found = yield from _found(call)
+    if found is None:
+        return None
+    if tell_server and found.resource is not None and not found.complete:
+        protocol = protocol_named(found.protocol, found.options, call.protocol)
+        yield from Session(found, protocol, rules).cancelled()
+    yield Delete(found.id)
+    return found
+
+
+def probing(target: str, rules: Rules) -> Flow[Discovery]:
+    """Ask *target* what it speaks, patiently, by the rules for every request.
+
+    Raises:
+        Unauthorized: it wants other credentials than it was given.
+        UploadError: it gave no answer within the policy's patience.
+    """
+    guard = Guard(target, rules)
+
+    def attempt() -> Flow[Discovery]:
+        while True:
+            try:
+                return (yield from guard.run(discover(target)))
+            except UploadError as error:
+                guard.attempt += 1
+                if guard.may_refresh(error):
+                    continue
+                raise
+
+    return (
+        yield from retrying(
+            rules.policy, attempt, lambda: False, deadline=rules.deadline
+        )
+    )
+
+
+def _found(call: Call) -> Flow[Upload | None]:
+    if call.upload_id is not None:
+        upload = yield from _loaded(call.upload_id)
+        yield from _claimed(upload.identity, call.wait)
+        # Its last owner may have moved it between the look and the claim.
+        return (yield from _loaded(call.upload_id))
+    identity = yield Identify()
+    assert isinstance(identity, str)
+    yield from _claimed(identity, call.wait)
+    reply = yield Find(identity)
+    assert reply is None or isinstance(reply, Upload)
+    return reply
+
+
+def _claimed(identity: str, wait: float) -> Flow[None]:
+    """Become the one sender of *identity*; ask again for *wait* seconds."""
+    until = (yield from now()).monotonic + wait
+    while True:
+        try:
+            yield Claim(identity)
+            return
+        except UploadBusy:
+            if (yield from now()).monotonic >= until:
+                raise
+        yield Sleep(_CLAIM_INTERVAL)
+
+
+def _loaded(upload_id: str) -> Flow[Upload]:
+    reply = yield Load(upload_id)
+    if not isinstance(reply, Upload):
+        raise InvalidParameter(
+            f"upload_id: nothing is kept under {upload_id!r}; "
+            "`poster list` shows what is"
+        )
+    return reply
+
+
+def _spent(found: Upload, call: Call, moment: Instant) -> bool:
+    """Whether a complete upload has had its day, so that this call is a new one."""
+    if not found.delivered or call.upload_id is not None:
+        return False
+    rejected = found.result is not None and found.result.status_code >= 400
+    if found.key is None or rejected:
+        return True
+    return moment.wall - found.updated > DELIVERED_SECONDS
+
+
+def _resumed(
+    call: Call, rules: Rules, found: Upload, protocol: UploadProtocol
+) -> Flow[Opened]:
+    if not found.plan_digest and call.upload_id is None:
+        # It was planned from what no other process can find again.
+        yield from _discarded(found, protocol, rules)
+        yield Delete(found.id)
+        return (yield from _fresh(call, rules))
+    try:
+        plan = yield from _restored(found)
+    except SourceChanged:
+        if call.on_change == "raise" or call.upload_id is not None:
+            raise
+        yield from _discarded(found, protocol, rules)
+        yield Delete(found.id)
+        return (yield from _fresh(call, rules))
+    if found.length != plan.length:
+        raise StoreError(
+            f"the stored plan of upload {found.id} does not fit it; "
+            f"cancel it with `poster cancel {found.id}` and send again"
+        )
+    yield from report(Event("found", f"going on with {found.id}", found.offset))
+    return Opened(found, protocol, plan)
+
+
+def _restored(found: Upload) -> Flow[Plan]:
+    record = yield LoadPlan(found.plan_digest)
+    if not isinstance(record, PlanRecord):
+        raise StoreError(
+            f"the plan of upload {found.id} is missing from the state directory; "
+            f"cancel it with `poster cancel {found.id}` and send again"
+        )
+    plan = yield RestorePlan(record)
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def _fresh(call: Call, rules: Rules) -> Flow[Opened]:
+    if call.upload_id is not None:
+        raise InvalidParameter(
+            f"upload_id: upload {call.upload_id!r} was delivered; send it anew instead"
+        )
+    plan = yield MakePlan()
+    assert isinstance(plan, Plan)
+    yield from report(Event("planned", f"{plan.length} bytes"))
+    protocol = call.protocol or (yield from _chosen(call, rules))
+    if call.require_resumable and not protocol.resumable:
+        raise NotResumable(
+            "require_resumable: one plain request cannot be resumed; choose another "
+            "protocol, or leave require_resumable out"
+        )
+    record = plan.record()
+    if record is not None:
+        yield SavePlan(record)
+    identity = yield Identify()
+    assert isinstance(identity, str)
+    moment = yield from now()
+    upload = Upload(
+        id=call.new_id,
+        protocol=protocol.name,
+        options=protocol.options(),
+        target=call.target,
+        method=call.method,
+        identity=identity,
+        key=call.key,
+        length=plan.length,
+        content_type=plan.content_type,
+        metadata=dict(call.metadata),
+        plan_digest="" if record is None else record.digest,
+        created=moment.wall,
+        updated=moment.wall,
+    )
+    yield Save(upload)
+    return Opened(upload, protocol, plan)
+
+
+def _chosen(call: Call, rules: Rules) -> Flow[UploadProtocol]:
+    found = yield from probing(call.target, rules)
+    protocol = chosen(found, form=call.form, fallback=call.fallback)
+    if protocol.resumable:
+        yield from report(Event("probed", f"the server speaks {protocol.name}"))
+        return protocol
+    said = "the server speaks no resumable protocol"
+    if "tus" in found.protocols:
+        said = (
+            "the server speaks tus, which stores what it gets as a file: choose "
+            'Tus(form="file") or Tus(form="multipart")'
+        )
+    if call.require_resumable:
+        raise NotResumable(f"require_resumable: {said}")
+    yield from report(Event("not_resumable", f"{said}: one plain request"))
+    return protocol
+
+
+def _discarded(found: Upload, protocol: UploadProtocol, rules: Rules) -> Flow[None]:
+    """Remove an upload that will not be continued, as well as may be."""
+    if found.resource is None:
+        return
+    try:
+        yield from Session(found, protocol, rules).cancel()
+    except UploadError as error:
+        message = f"the earlier upload could not be cancelled: {error}"
+        yield from report(Event("interrupted", message, error=error))
+
+
+def _assumed(found: Upload) -> Flow[Upload]:
+    """Believe the caller that *found* is complete. Nobody saw its answer."""
+    unseen = FinalResponse(0, truncated=True)
+    complete = found.evolve(phase="complete", offset=found.length, result=unseen)
+    yield Save(complete)
+    return complete

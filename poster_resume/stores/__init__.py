@@ -53,11 +53,7 @@ class StateStore(Protocol):
         """Return what is kept under *upload_id*, if anything is."""
 
     def save(self, upload: Upload) -> None:
-        """Keep *upload*, replacing what was kept under its id. Durable on return.
-
-        Saving a complete upload removes the spooled content of its plan, unless
-        an unfinished upload has the same plan.
-        """
+        """Keep *upload*, replacing what was kept under its id. Durable on return."""
 
     def load_plan(self, digest: str) -> PlanRecord | None:
         """Return the plan record with this digest, if it is kept."""
@@ -97,6 +93,9 @@ class StateStore(Protocol):
 
     def delete(self, upload_id: str) -> None:
         """Forget *upload_id*, and its plan and spools if no other one needs them."""
+
+    def drop_spools(self, digest: str) -> None:
+        """Remove the spooled content of a plan, unless an unfinished upload has it."""
 
     def prune(self, now: float) -> Sequence[Upload]:
         """Forget delivered uploads after 7 days; return those expired 30 days ago.

@@ -56,8 +56,6 @@ class MemoryStore:
         """Keep *upload*, replacing what was kept under its id."""
         with self._lock:
             self._uploads[upload.id] = write_upload(upload)
-            if upload.complete:
-                self._drop_spools(upload.plan_digest)
 
     def load_plan(self, digest: str) -> PlanRecord | None:
         """Return the plan record with this digest, if it is kept."""
@@ -106,8 +104,18 @@ class MemoryStore:
             del self._uploads[upload_id]
             if any(each.plan_digest == gone.plan_digest for each in self.list()):
                 return
-            self._drop_spools(gone.plan_digest)
+            self.drop_spools(gone.plan_digest)
             self._plans.pop(gone.plan_digest, None)
+
+    def drop_spools(self, digest: str) -> None:
+        """Remove the spooled content of a plan, unless an unfinished upload has it."""
+        with self._lock:
+            record = self.load_plan(digest)
+            needed = any(
+                each.plan_digest == digest and not each.complete for each in self.list()
+            )
+            if record is not None and self._spool_path is not None and not needed:
+                remove_spools(spool_paths(record), self._spool_path)
 
     def prune(self, now: float) -> Sequence[Upload]:
         """Forget what was delivered long ago; return what has expired long ago."""
@@ -152,14 +160,6 @@ class MemoryStore:
     def after_fork(self) -> None:
         """Let other threads in again."""
         self._lock.release()
-
-    def _drop_spools(self, digest: str) -> None:
-        record = self.load_plan(digest)
-        needed = any(
-            each.plan_digest == digest and not each.complete for each in self.list()
-        )
-        if record is not None and self._spool_path is not None and not needed:
-            remove_spools(spool_paths(record), self._spool_path)
 
 
 def _remove_spool(path: str, owner: int) -> None:

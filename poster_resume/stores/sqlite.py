@@ -77,7 +77,6 @@ class SQLiteStore:
     def save(self, upload: Upload) -> None:
         """Keep *upload*, replacing what was kept under its id. Durable on return."""
         written = write_upload(upload)
-        spools: list[str] = []
         with self._transaction() as connection:
             sequence = _write_fixed(connection, upload, written)
             connection.execute(
@@ -92,9 +91,6 @@ class SQLiteStore:
                 ),
             )
             _write_result(connection, sequence, written.result)
-            if upload.complete:
-                spools = _spools_to_drop(connection, upload.plan_digest)
-        remove_spools(spools, self._spools)
 
     def load_plan(self, digest: str) -> PlanRecord | None:
         """Return the plan record with this digest, if it is kept."""
@@ -155,6 +151,12 @@ class SQLiteStore:
         """Forget *upload_id*, and its plan if no other upload needs it."""
         with self._transaction() as connection:
             spools = _delete(connection, "id = ?", upload_id)
+        remove_spools(spools, self._spools)
+
+    def drop_spools(self, digest: str) -> None:
+        """Remove the spooled content of a plan, unless an unfinished upload has it."""
+        with self._transaction() as connection:
+            spools = _spools_to_drop(connection, digest)
         remove_spools(spools, self._spools)
 
     def prune(self, now: float) -> Sequence[Upload]:

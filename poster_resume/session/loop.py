@@ -138,11 +138,13 @@ class Session:
         before, protocol = self.upload, self._protocol
         assert before.length is not None
         at_end = before.offset == before.length and protocol.resumable
-        content = (
-            ByteRange(before.length, before.length)
-            if at_end
-            else next_append(before, protocol.limits(before), self._rules.chunk_size)
-        )
+        if at_end:
+            content = ByteRange(before.length, before.length)
+        elif protocol.resumable:
+            limits = protocol.limits(before)
+            content = next_append(before, limits, self._rules.chunk_size)
+        else:
+            content = ByteRange(0, before.length)  # a plain request is not divisible
         yield from self._before(content)
         try:
             after = yield from self._guarded(
@@ -308,16 +310,17 @@ class Session:
         upload = self.upload
         if upload.phase != "finishing":
             return
-        answered = isinstance(error, ProtocolError) and not isinstance(
-            error, UploadGone
-        )
-        if answered or (sent is not None and sent < content.length):
+        # A server that failed with everything in hand may have used it first.
+        failed = isinstance(error, ServerBusy) and error.maybe_processed
+        refused = isinstance(error, ProtocolError) and not isinstance(error, UploadGone)
+        if (refused and not failed) or (sent is not None and sent < content.length):
             phase = "new" if upload.resource is None else "sending"
             yield from self._settle(upload.evolve(phase=phase))
-        elif upload.resource is None and isinstance(error, TransportError):
-            raise OutcomeUnknown(
-                unknown("the connection broke before the answer")
-            ) from error
+            return
+        lost = failed or isinstance(error, TransportError)
+        if lost and self._protocol.resumable and upload.resource is None:
+            because = str(error) if failed else "the connection broke before the answer"
+            raise OutcomeUnknown(unknown(because)) from error
 
     def _learn(self) -> Flow[None]:
         """Send a quarter at once, after an append that broke and left nothing."""

@@ -131,6 +131,9 @@ class ServerBusy(ProtocolError):
 
     recovery = Recovery.RESYNC
 
+    #: Whether it may have processed the request all the same.
+    maybe_processed: bool = False
+
 
 class ContentTooLarge(ProtocolError):
     """The server refuses a request of this size (413); a smaller one may do."""

@@ -199,6 +199,8 @@ def unexpected(response: Response, doing: str) -> UploadError:
             error = UploadRejected(message, final_response(response))
         case status if status >= 500 and status not in (501, 505):
             error = ServerBusy(message)
+            # 503 says that the server did not even try (RFC 9110, 15.6.4).
+            error.maybe_processed = status != 503
         case _:
             error = ProtocolError(message)
     error.retry_after = retry_after(response)

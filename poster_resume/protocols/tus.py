@@ -51,7 +51,8 @@ class Tus(UploadProtocol):
     *form* says what a server should store of a form: ``"multipart"``, the
     encoded form as it is, or ``"file"``, its one file, with the text fields
     as metadata. *checksum* (sha1, sha256, sha512, md5, crc32) has each append
-    verified. *with_upload* sends the first append with the creation.
+    verified. *with_upload* sends the first append with the creation, unless
+    there is a *checksum*: servers verify it on appends only.
     *method_override* sends POST where a middlebox refuses PATCH and DELETE.
 
     Raises:
@@ -104,17 +105,23 @@ class Tus(UploadProtocol):
         response = yield from send(
             Request("OPTIONS", upload.target, purpose="discover")
         )
-        if response.status in (401, 403, 407):
-            raise unexpected(response, "discover")
         algorithms = _listed(response.headers, "tus-checksum-algorithm")
         extensions = _listed(response.headers, "tus-extension")
-        if self.checksum is not None and extensions and self.checksum not in algorithms:
+        definite = response.status < 400 or response.status in (404, 405, 501, 505)
+        if not extensions and not definite:
+            raise unexpected(response, "discover")
+        # One that is not offered is ignored in silence, and verifies nothing.
+        if self.checksum is not None and self.checksum not in algorithms:
             offered = ", ".join(algorithms) or "none"
             raise NotResumable(
                 f"checksum: the server does not verify {self.checksum!r} "
                 f"(it offers: {offered}); leave checksum out, or choose one of those"
             )
-        with_upload = self.with_upload and "creation-with-upload" in extensions
+        with_upload = (
+            self.with_upload
+            and self.checksum is None
+            and "creation-with-upload" in extensions
+        )
         return upload.evolve(session=upload.session | {"with_upload": with_upload})
 
     def creation_content(self, upload: Upload) -> ByteRange:
@@ -135,7 +142,6 @@ class Tus(UploadProtocol):
             headers["upload-metadata"] = spell_metadata(upload.metadata)
         if content.length:
             headers["content-type"] = _CONTENT_TYPE
-            headers |= yield from self._checksum(content)
         response = yield from send(
             Request(
                 "POST",

@@ -95,9 +95,12 @@ class UploadProtocol(ABC):
         return upload
         yield
 
-    def creation_content(self, upload: Upload) -> ByteRange:
-        """Return the range that ``create`` will carry; empty by default."""
-        return ByteRange(0, 0)
+    def creation_content(self, upload: Upload) -> ByteRange | None:
+        """Return the range that ``create`` will carry; None: it carries nothing.
+
+        A range that reaches the end, if only an empty one, completes the upload.
+        """
+        return None
 
     def creation_broke(self, upload: Upload) -> Upload:
         """Return *upload* after a creation that carried content came to nothing."""

@@ -140,21 +140,21 @@ class RUFH(UploadProtocol):
             session=session | {"dialect": dialect, "optimistic": optimistic}
         )
 
-    def creation_content(self, upload: Upload) -> ByteRange:
+    def creation_content(self, upload: Upload) -> ByteRange | None:
         length = upload.length or 0
         largest = self.limits(upload).max_append_size
         fits = largest is None or length <= largest
         if upload.session.get("optimistic") and fits:
             return ByteRange(0, length)
-        return ByteRange(0, 0)
+        return None
 
     def creation_broke(self, upload: Upload) -> Upload:
         return upload.evolve(session=upload.session | {"interrupted": True})
 
     def create(self, upload: Upload) -> Flow[Upload]:
         """Create the upload resource (section 4.2)."""
-        content = self.creation_content(upload)
-        whole = content.stop == upload.length
+        carried = self.creation_content(upload)
+        content, whole = carried or ByteRange(0, 0), carried is not None
         headers = self._headers(upload) | {
             "content-type": upload.content_type,
             "upload-complete": spell_boolean(whole),

@@ -124,9 +124,11 @@ class Tus(UploadProtocol):
         )
         return upload.evolve(session=upload.session | {"with_upload": with_upload})
 
-    def creation_content(self, upload: Upload) -> ByteRange:
+    def creation_content(self, upload: Upload) -> ByteRange | None:
+        if upload.length == 0:
+            return ByteRange(0, 0)  # complete as soon as it is created
         if not upload.session.get("with_upload"):
-            return ByteRange(0, 0)
+            return None
         length = upload.length or 0
         size = upload.append_size or self.limits(upload).default_append_size or length
         return ByteRange(0, min(size, length))
@@ -136,7 +138,7 @@ class Tus(UploadProtocol):
 
     def create(self, upload: Upload) -> Flow[Upload]:
         """Create the upload resource (extensions creation, creation-with-upload)."""
-        content = self.creation_content(upload)
+        content = self.creation_content(upload) or ByteRange(0, 0)
         headers = _CORE | {"upload-length": str(upload.length)}
         if upload.metadata:
             headers["upload-metadata"] = spell_metadata(upload.metadata)

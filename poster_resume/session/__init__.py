@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .guard import Guard, Rules
+from .guard import MAX_REDIRECTS, Guard, Rules
 from .loop import Session
 from .sizes import next_append
 
-__all__ = ["Guard", "Rules", "Session", "next_append"]
+__all__ = ["MAX_REDIRECTS", "Guard", "Rules", "Session", "next_append"]

@@ -56,7 +56,7 @@ class Session:
         #: The smallest append that was refused for its size.
         self._ceiling: int | None = None
         self._clean = 0
-        self._restarted = self._went_back = False
+        self._restarted = self._went_back = self._in_step = False
 
     def run(self) -> Flow[Upload]:
         """Go on from wherever the upload stands, to its final answer.
@@ -118,10 +118,13 @@ class Session:
     def _attempt(self) -> Flow[None]:
         while not self.upload.complete:
             try:
-                yield from self._synchronise()
+                if not self._in_step:
+                    yield from self._synchronise()
+                self._in_step = True
                 while not self.upload.complete:
                     yield from self._advance()
             except UploadError as error:
+                self._in_step = False
                 yield from self._failed(error)
 
     def _synchronise(self) -> Flow[None]:
@@ -191,10 +194,11 @@ class Session:
         upload = yield from self._guarded(
             protocol.prepare(self.upload, interims=self._rules.interims)
         )
-        content = protocol.creation_content(upload)
+        carried = protocol.creation_content(upload)
+        content = carried or ByteRange(0, 0)
         yield from self._settle(upload)
-        if content.length or upload.length == 0:
-            yield from self._before(content)
+        if carried is not None:
+            yield from self._before(carried)
         try:
             upload = yield from self._guarded(protocol.create(self.upload))
         except UploadError as error:
@@ -375,6 +379,7 @@ class Session:
             raise error from None
         if not self.upload.complete and self.upload.offset <= before:
             raise error
+        self._in_step = True
 
     def _gone(self, error: UploadError) -> Flow[None]:
         if self.upload.phase == "finishing":

@@ -1,4 +1,4 @@
-"""A driver without I/O: a model server, a script of faults, a clock that only sleeps."""
+"""A driver without I/O: a model server, scripted faults, a clock that only sleeps."""
 
 from __future__ import annotations
 

@@ -227,18 +227,25 @@ class SQLiteStore:
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection; after any error of its it is opened anew."""
-        with self._lock:
-            try:
+        try:
+            if self._connection is None:
+                # Not under our lock, for which a fork waits: filelock, in turn,
+                # waits for forks.
+                self._create()
+            with self._lock:
                 if self._connection is None:
                     self._connection = self._open()
-                yield self._connection
-            except sqlite3.Error as exc:
-                self._disconnect()
-                raise _translated(exc, self.path) from exc
-            except OSError as exc:
-                raise StoreError(
-                    f"cannot keep state in {self.directory} ({exc.strerror}); {REMEDY}"
-                ) from exc
+                try:
+                    yield self._connection
+                except sqlite3.Error:
+                    self._disconnect()
+                    raise
+        except sqlite3.Error as exc:
+            raise _translated(exc, self.path) from exc
+        except OSError as exc:
+            raise StoreError(
+                f"cannot keep state in {self.directory} ({exc.strerror}); {REMEDY}"
+            ) from exc
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -254,9 +261,6 @@ class SQLiteStore:
                 raise
 
     def _open(self) -> sqlite3.Connection:
-        make_private_directory(self.directory)
-        if not self.path.exists():
-            self._create()
         schema.examine(self.path)
         connection = schema.connect(self.path)
         try:
@@ -271,6 +275,9 @@ class SQLiteStore:
         return connection
 
     def _create(self) -> None:
+        if self.path.exists():
+            return
+        make_private_directory(self.directory)
         path = self.directory / "creating.lock"
         lock = self._lock_class(path, schema.BUSY_TIMEOUT, 0o600, thread_local=False)
         try:

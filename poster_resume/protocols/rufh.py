@@ -186,7 +186,7 @@ class RUFH(UploadProtocol):
         if not 200 <= response.status < 300:
             raise refused_creation(response, content.length)
         if whole and _final_though_unsaid(response, upload):
-            return completed(upload, response)
+            return (yield from self._unless_denied(upload, response))
         upload = self._created(upload, response)
         if content.length == 0:
             return upload
@@ -241,7 +241,7 @@ class RUFH(UploadProtocol):
             raise unexpected(response, "append")
         upload = _with_limits(upload, response)
         if content.stop == upload.length and _final_though_unsaid(response, upload):
-            return completed(upload, response)
+            return (yield from self._unless_denied(upload, response))
         return self._acknowledged(upload, response) or (
             yield from self.retrieve_offset(upload)
         )
@@ -307,6 +307,28 @@ class RUFH(UploadProtocol):
         if "upload-offset" not in response.headers:
             return None
         return upload.evolve(offset=_offset(response, upload, "append"))
+
+    def _unless_denied(self, upload: Upload, response: Response) -> Flow[Upload]:
+        """Take an answer that does not say so for the final one, if nothing denies it.
+
+        A status is no proof that anything was kept: an upload resource that
+        still wants content has the last word.
+        """
+        if upload.resource is None or "upload-offset" in response.headers:
+            return completed(upload, response)
+        request = Request(
+            "HEAD", upload.resource, self._version(upload), purpose="retrieve offset"
+        )
+        try:
+            head = yield from send(request)
+        except UploadError:
+            return completed(upload, response)
+        offset = parse_integer(head.headers.get("upload-offset"))
+        if not 200 <= head.status < 300 or _complete(head) or offset is None:
+            return completed(upload, response)
+        if offset == upload.length:
+            return completed(upload, response)
+        return upload.evolve(offset=_offset(head, upload, "retrieve offset"))
 
     def _replayed(self, upload: Upload, head: Response) -> Flow[Upload]:
         """Fetch the final answer of an upload that is complete (section 4.4)."""

@@ -164,6 +164,38 @@ def test_an_answer_that_names_a_lower_offset_is_not_final() -> None:
     assert (upload.offset, upload.complete) == (95, False)
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "final"),
+    [
+        (204, {"upload_offset": "90", "upload_complete": "?0"}, False),
+        (204, {"upload_offset": "100", "upload_complete": "?0"}, True),
+        (204, {"upload_offset": "100", "upload_complete": "?1"}, True),
+        (404, {}, True),
+        (200, {}, True),
+    ],
+)
+def test_an_answer_that_does_not_say_it_is_final_may_be_denied_by_the_offset(
+    status: int, headers: dict[str, str], final: bool
+) -> None:
+    verb = Verb(RUFH().append(created(offset=90), ByteRange(90, 100)))
+    verb.start()
+    assert verb.answer(200, b"ok").method == "HEAD"
+    upload = verb.finish(status, **headers)
+    assert upload.complete is final
+    if final:
+        assert upload.result is not None
+        assert upload.result.content == b"ok"
+
+
+def test_an_answer_that_nobody_can_deny_is_final() -> None:
+    verb = Verb(RUFH().append(created(offset=90), ByteRange(90, 100)))
+    verb.start()
+    verb.answer(200, b"ok")
+    with pytest.raises(StopIteration) as stop:
+        verb.fail(TransportError("the connection broke"))
+    assert stop.value.value.complete
+
+
 def test_appends_say_offset_end_and_length() -> None:
     request = Verb(RUFH().append(created(), ByteRange(10, 20))).start()
     assert (request.method, request.url) == ("PATCH", RESOURCE)

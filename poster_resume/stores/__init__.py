@@ -83,6 +83,7 @@ class StateStore(Protocol):
         Raises:
             UploadBusy: somebody else is; the message names the process, and
                 since when it has been.
+            StoreError: nothing can be written, so that sending would lose track.
         """
 
     def release(self, identity: str) -> None:

@@ -64,8 +64,10 @@ MIGRATIONS = (
 )
 
 
-def create(path: Path) -> None:
+def create(path: Path, *, remote: bool) -> None:
     """Make a database at *path*, unless there is one. One caller at a time.
+
+    *remote* says that it lies on a network file system.
 
     Raises:
         StoreError: a log without its database lies there.
@@ -87,6 +89,7 @@ def create(path: Path) -> None:
     try:
         with closing(connect(draft)) as connection:
             migrate(connection, path)
+            choose_journal(connection, remote=remote)
         draft.replace(path)
     finally:
         with suppress(OSError):
@@ -139,11 +142,11 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the database to our version, and make sure that it can be written.
+    """Bring the database to our version.
 
     Raises:
         StoreError: a newer version has written it.
-        sqlite3.Error: it cannot be written.
+        sqlite3.Error: it cannot be read, or not written where it must be.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -164,6 +167,24 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def choose_journal(connection: sqlite3.Connection, *, remote: bool) -> None:
+    """Use a write-ahead log, except on network file systems; SQLite may refuse.
+
+    The choice stays with the file. Made when nobody else has it open; later,
+    only a database that was moved from one kind of file system to another needs
+    another one, and keeps the one it has while others use it.
+    """
+    wanted = "delete" if remote else "wal"
+    (current,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if current == wanted:
+        return
+    try:
+        connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
 
 
 def damaged(path: Path, why: str) -> StoreError:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -134,6 +133,10 @@ class SQLiteStore:
 
     def claim(self, identity: str, wait: float = 0) -> None:
         """Become the only sender of *identity*, waiting at most *wait* seconds."""
+        with self._transaction() as connection:
+            # Who claims will send: a store that can only be read must say so now,
+            # and SQLite does not before it has something to write.
+            connection.execute(f"PRAGMA user_version = {len(schema.MIGRATIONS)}")
         self._claims.claim(identity, wait)
 
     def release(self, identity: str) -> None:
@@ -267,7 +270,7 @@ class SQLiteStore:
             if not self._checked:
                 schema.check(connection, self.path)
             schema.migrate(connection, self.path)
-            _set_journal(connection, "delete" if is_remote(self.path) else "wal")
+            schema.choose_journal(connection, remote=is_remote(self.path))
         except BaseException:
             connection.close()
             raise
@@ -282,7 +285,7 @@ class SQLiteStore:
         lock = self._lock_class(path, schema.BUSY_TIMEOUT, 0o600, thread_local=False)
         try:
             with lock:
-                schema.create(self.path)
+                schema.create(self.path, remote=is_remote(self.path))
         except Timeout as exc:
             raise StoreError(
                 f"another process keeps {path} locked; end it, or {REMEDY}"
@@ -392,26 +395,6 @@ def _prune_plans(connection: sqlite3.Connection, now: float) -> list[str]:
 def _read(row: tuple[str, str, str, str | None]) -> Upload:
     upload_id, fixed, progress, result = row
     return read_upload(upload_id, WrittenUpload(fixed, progress, result))
-
-
-def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
-    """Choose the journal; where SQLite refuses, its own choice is as safe.
-
-    Switching takes the database for itself, which the busy timeout does not
-    cover: others that are opening it at this moment may be in the way.
-    """
-    deadline = time.monotonic() + schema.BUSY_TIMEOUT
-    while True:
-        try:
-            connection.execute(f"PRAGMA journal_mode = {wanted}").fetchone()
-        except sqlite3.OperationalError as exc:
-            if exc.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            if wanted == "delete" or time.monotonic() > deadline:
-                return
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _translated(exc: sqlite3.Error, path: Path) -> StoreError:

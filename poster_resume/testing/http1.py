@@ -23,7 +23,7 @@ import h11
 from .sockets import reset, wake
 
 #: Bytes that one read asks the kernel for.
-BLOCK = 256 * 1024
+BLOCK = 512 * 1024
 _HEAD_BLOCK = 64 * 1024
 
 #: Seconds in which a request that is being cut off may still hand in what it sent.

@@ -6,7 +6,6 @@ Everything binds to loopback and nothing else.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 import struct
 import sys
@@ -16,8 +15,6 @@ LOOPBACK = "127.0.0.1"
 
 #: ``struct linger``: on, zero seconds. Windows spells it in shorts.
 _ABORT = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-
-_UNKNOWN = -1
 
 
 def listen(port: int = 0, backlog: int = 512) -> socket.socket:
@@ -63,37 +60,47 @@ def no_delay(sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def unsent(sock: socket.socket) -> int:
-    """Return how many bytes the kernel still holds for the peer; -1 if unknown."""
+def settled(sock: socket.socket, elapsed: float) -> bool:
+    """Whether what was written to *sock* has got out of this kernel's hands.
+
+    *elapsed* seconds have passed since it was written. Bytes that a reset
+    would still take back count as held.
+    """
+    if _unsent is None:
+        return elapsed >= _BLIND
     try:
-        return _unsent(sock)
-    except OSError as exc:
-        # A dead peer takes nothing any more.
-        return 0 if exc.errno in (errno.EINVAL, errno.ENOTCONN) else _UNKNOWN
+        return _unsent(sock, elapsed) == 0
+    except OSError:  # the peer is gone
+        return True
 
 
-def _unsent_on_linux(sock: socket.socket) -> int:
+#: Seconds to wait where the kernel does not say what it still holds.
+_BLIND = 0.02
+
+#: Seconds for which an acknowledgement may reasonably be on its way. A peer may
+#: put one off for longer; its kernel has the bytes all the same.
+_ACKNOWLEDGED = 0.005
+
+
+def _unsent_on_linux(sock: socket.socket, elapsed: float) -> int:
     import fcntl
-    import termios
 
-    answer: bytes = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    # SIOCOUTQ counts what is not acknowledged, SIOCOUTQNSD what is not sent.
+    request = 0x5411 if elapsed < _ACKNOWLEDGED else 0x894B
+    answer: bytes = fcntl.ioctl(sock.fileno(), request, bytes(4))
     return int(struct.unpack("i", answer)[0])
 
 
-def _unsent_on_macos(sock: socket.socket) -> int:
+def _unsent_on_macos(sock: socket.socket, elapsed: float) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, 0x1024)  # SO_NWRITE
 
 
-def _unsent_unknown(sock: socket.socket) -> int:
-    return _UNKNOWN
-
-
-def _choose() -> Callable[[socket.socket], int]:
+def _choose() -> Callable[[socket.socket, float], int] | None:
     if sys.platform.startswith("linux"):
         return _unsent_on_linux
     if sys.platform == "darwin":
         return _unsent_on_macos
-    return _unsent_unknown
+    return None
 
 
 _unsent = _choose()

@@ -32,6 +32,10 @@ _WOULD_BLOCK: tuple[type[OSError], ...] = (BlockingIOError, InterruptedError)
 _NOT_WRITTEN = _WOULD_BLOCK + _WANT_WRITE
 _NOT_READ = _WOULD_BLOCK + _WANT_READ + _WANT_WRITE
 
+# After a failed write TLS reads nothing any more, not even an answer that has arrived.
+# It is written to by single records (RFC 8446, section 5.1), so that an answer is
+# almost always seen before the write that would fail.
+_TLS_WRITE_SIZE = 16 * 1024
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 _RECEIVE_SIZE = 64 * 1024
 # An early answer beyond this waits in the kernel until the body is sent.
@@ -141,6 +145,7 @@ class Duplex:
         self._sock = sock
         self._answer = answer
         self._timeout = sock.gettimeout()
+        self._plain = is_plain(sock)
 
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
@@ -169,7 +174,8 @@ class Duplex:
             return
         left = memoryview(data)
         while left:
-            left = left[self._send_some(left) :]
+            sent = self._send_some(left if self._plain else left[:_TLS_WRITE_SIZE])
+            left = left[sent:]
 
     def _send_range(self, content: FileRange) -> None:
         sent = 0
@@ -200,7 +206,7 @@ class Duplex:
     def _sendfile(self, content: FileRange, start: int) -> int | None:
         """Send some of *content* and return how much; None if the kernel can't."""
         sendfile = getattr(os, "sendfile", None)
-        if sendfile is None or not is_plain(self._sock):
+        if sendfile is None or not self._plain:
             return None
         target, source = self._sock.fileno(), content.file.fileno()
         while True:

@@ -98,6 +98,7 @@ class Server:
         self._script = script
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._last: object = None
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
         self.port: int = self._listener.getsockname()[1]
@@ -107,21 +108,14 @@ class Server:
 
     def _accept(self) -> None:
         while True:
-            sock, _ = self._listener.accept()
-            if self._closing(sock):
+            sock, peer = self._listener.accept()
+            if peer == self._last:
+                sock.close()
                 return
             self.connections += 1
             thread = threading.Thread(target=self._play, args=(sock,))
             self._threads.append(thread)
             thread.start()
-
-    def _closing(self, sock: socket.socket) -> bool:
-        if not self._closed:
-            return False
-        sock.close()
-        return True
-
-    _closed = False
 
     def _play(self, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE)
@@ -141,8 +135,11 @@ class Server:
             sock.close()
 
     def close(self) -> None:
-        self._closed = True
-        socket.create_connection(("127.0.0.1", self.port)).close()
+        # One connection behind all others, so that none of them goes unanswered.
+        with socket.socket() as last:
+            last.bind(("127.0.0.1", 0))
+            self._last = last.getsockname()
+            last.connect(("127.0.0.1", self.port))
         for thread in self._threads:
             thread.join(PATIENCE)
         self._listener.close()

@@ -217,7 +217,11 @@ class RUFH:
     def _final(self, stored: Stored) -> Answer:
         final = stored.record.final
         assert final is not None
-        return replay(final, self._state(True))
+        headers = self._state(True)
+        if self._dialect in ("3", "4", "5", "6") and self._head.method != "GET":
+            # Clients of those drafts wait for it before they call it a success.
+            headers["upload-offset"] = str(stored.size)
+        return replay(final, headers)
 
     def _acknowledged(self, stored: Stored) -> dict[str, str]:
         if not self._behaviour.acknowledge:

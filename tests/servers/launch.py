@@ -41,8 +41,9 @@ class Kept:
 class RealServer:
     """A server that is running, and what it has kept since it was last asked."""
 
-    def __init__(self, port: int, root: Path) -> None:
-        self.port, self._kept = port, root / "kept"
+    def __init__(self, name: str, port: int, root: Path) -> None:
+        self.name, self.port = name, port
+        self._kept, self._partial = root / "kept", root / "partial"
         self._known: set[Path] = set()
 
     def url(self, path: str = "/files", port: int | None = None) -> str:
@@ -58,6 +59,10 @@ class RealServer:
         notes = set(self._kept.glob("*.json")) - self._known
         return [_read(note) for note in sorted(notes, key=lambda n: n.stat().st_mtime)]
 
+    def unfinished(self) -> int:
+        """Return the bytes of uploads that have not been removed."""
+        return sum(f.stat().st_size for f in self._partial.rglob("*") if f.is_file())
+
 
 def _read(note: Path) -> Kept:
     said = json.loads(note.read_text())
@@ -69,7 +74,10 @@ def _read(note: Path) -> Kept:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], root: Path, environment: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    root: Path,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[RealServer]:
     """Run a server that prints its port, until the block ends.
 
@@ -86,7 +94,7 @@ def running(
             words, stdout=sink, stderr=sink, cwd=APPS, env=environment
         )
     try:
-        yield RealServer(_ready(process, log, port), root)
+        yield RealServer(name, _ready(process, log, port), root)
     finally:
         process.terminate()
         try:
@@ -100,21 +108,23 @@ def peregrine(root: Path) -> contextlib.AbstractContextManager[RealServer]:
     """Run peregrine with its resumable uploads."""
     command = [sys.executable, "-m", "peregrine", "--port", "{port}"]
     command += ["--max-body", str(1 << 32), "--graceful-timeout", "500"]
-    return running([*command, "peregrine_app:app"], root)
+    return running("peregrine", [*command, "peregrine_app:app"], root)
 
 
 def resumable_upload(
     root: Path, **environment: str
 ) -> contextlib.AbstractContextManager[RealServer]:
     """Run the tus server of resumable-upload."""
-    return running([sys.executable, "resumable_upload_app.py"], root, environment)
+    command = [sys.executable, "resumable_upload_app.py"]
+    return running("resumable_upload", command, root, environment)
 
 
 def tus_node(
     root: Path, **environment: str
 ) -> contextlib.AbstractContextManager[RealServer]:
     """Run @tus/server."""
-    return running([node(), str(NPM / "tus_server.mjs")], root, environment)
+    command = [node(), str(NPM / "tus_server.mjs")]
+    return running("tus_node", command, root, environment)
 
 
 def node() -> str:

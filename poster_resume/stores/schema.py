@@ -29,7 +29,7 @@ MIGRATIONS = (
     );
     CREATE TABLE spools (
         digest TEXT NOT NULL REFERENCES plans ON DELETE CASCADE,
-        path TEXT NOT NULL,
+        path BLOB NOT NULL,       -- file names need not be text
         PRIMARY KEY (digest, path)
     ) WITHOUT ROWID;
     CREATE TABLE uploads (

@@ -8,6 +8,7 @@ transaction it hit leaves no trace.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -111,7 +112,7 @@ class SQLiteStore:
             )
             connection.executemany(
                 "INSERT OR IGNORE INTO spools VALUES (?, ?)",
-                [(digest, path) for path in spool_paths(record)],
+                [(digest, os.fsencode(path)) for path in spool_paths(record)],
             )
 
     def remember(self, scope: str, key: str, value: str, until: float) -> None:
@@ -177,7 +178,7 @@ class SQLiteStore:
             )
             spools += _prune_plans(connection, now)
             connection.execute("DELETE FROM facts WHERE until <= ?", (now,))
-            needed = [row[0] for row in connection.execute("SELECT path FROM spools")]
+            needed = _paths(connection.execute("SELECT path FROM spools"))
             kept = [
                 row[0] for row in connection.execute("SELECT identity FROM uploads")
             ]
@@ -364,8 +365,9 @@ def _spools_to_drop(connection: sqlite3.Connection, digest: str) -> list[str]:
     ).fetchone()
     if needed is not None:
         return []
-    rows = connection.execute("SELECT path FROM spools WHERE digest = ?", (digest,))
-    paths = [row[0] for row in rows.fetchall()]
+    paths = _paths(
+        connection.execute("SELECT path FROM spools WHERE digest = ?", (digest,))
+    )
     connection.execute("DELETE FROM spools WHERE digest = ?", (digest,))
     return paths
 
@@ -390,6 +392,10 @@ def _prune_plans(connection: sqlite3.Connection, now: float) -> list[str]:
         spools += _spools_to_drop(connection, digest)
         connection.execute("DELETE FROM plans WHERE digest = ?", (digest,))
     return spools
+
+
+def _paths(rows: sqlite3.Cursor) -> list[str]:
+    return [os.fsdecode(row[0]) for row in rows.fetchall()]
 
 
 def _read(row: tuple[str, str, str, str | None]) -> Upload:

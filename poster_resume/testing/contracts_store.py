@@ -5,14 +5,13 @@ Call ``check_store`` in a test with a function that makes an empty store.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import UploadBusy
-from ..plan import plan_form
-from ..records import PlanRecord
+from ..records import PlanRecord, SourceRecord
 from ..responses import STORE_LIMIT, FinalResponse
 from ..stores import StateStore
 from ..upload import Upload
@@ -124,20 +123,25 @@ def _keeps_what_may_be_kept_of_a_result(store: StateStore) -> None:
     assert kept.result is None, "a result outlived its upload's new state"
 
 
+def sample_plan(spooled: Path | None = None) -> PlanRecord:
+    """Return a plan record to keep; its source was spooled to *spooled*."""
+    sources: list[SourceRecord] = []
+    if spooled is not None:
+        sources.append(SourceRecord(kind="spool", length=7, path=str(spooled)))
+    return PlanRecord(
+        content_type="multipart/form-data; boundary=b",
+        length=7,
+        headers=bytes(range(256)),
+        lengths=b"\xff",
+        sources=tuple(sources),
+    )
+
+
 def _plan(store: StateStore) -> PlanRecord:
     """Return a plan whose only file was spooled by *store*."""
-
-    class Stream(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
-
-    plan = plan_form({"file": Stream(b"spooled")}, spool=store.spool_directory())
-    try:
-        record = plan.record()
-    finally:
-        plan.close()
-    assert record is not None
-    return record
+    path = store.spool_directory() / "spooled"
+    path.write_bytes(b"spooled")
+    return sample_plan(path)
 
 
 def _keeps_plans_as_long_as_their_uploads(store: StateStore) -> None:

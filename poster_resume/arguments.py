@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
@@ -152,6 +152,8 @@ def checked(
         raise InvalidParameter(
             "content_type and metadata: they go with content=; a form says both itself"
         )
+    if isinstance(params, Iterator):
+        params = tuple(params)  # it is looked at more than once
     _judged({**others, "replay": replay, "trusted_origins": trusted_origins})
     method = others.pop("method", "POST")
     if not isinstance(method, str) or not _TOKEN.fullmatch(method):
@@ -361,7 +363,8 @@ def file_of_form(params: Params) -> tuple[Content, str | None, dict[str, str]]:
         metadata[str(name)] = str(value)
     if len(files) != 1:
         raise InvalidParameter(
-            f'params: Tus(form="file") sends exactly one file, the form has {len(files)}'
+            'params: Tus(form="file") sends exactly one file, '
+            f"the form has {len(files)}"
         )
     content, filename, content_type = files[0]
     if filename is not None:

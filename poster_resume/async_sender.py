@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TypeVar
 
 import anyio
@@ -15,7 +15,7 @@ from .arguments import checked_headers
 from .errors import UploadError
 from .facade import UploadFacade, request_info
 from .flow import Effect, Flow, Reply, Report, Request, Save, Sleep
-from .opening import Assumption, cancelling, opening, probing
+from .opening import Assumption, cancelling, opening, probing, tidying
 from .performing import Outcome, Tracker, Workbench, new_id
 from .plan import Plan
 from .progress import Progress
@@ -148,7 +148,10 @@ class _Driver:
                 )
                 session = Session(upload, opened.protocol, rules)
                 upload = await run(session.run(), self._perform)
-            return await anyio.to_thread.run_sync(bench.delivered, opened, upload)
+            outcome = await anyio.to_thread.run_sync(bench.delivered, opened, upload)
+            with suppress(UploadError):  # the upload itself is done
+                await run(tidying(arguments.call("", None), rules), self._perform)
+            return outcome
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(

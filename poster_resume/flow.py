@@ -261,6 +261,11 @@ class Delete:
 
 
 @dataclass(frozen=True, slots=True)
+class Prune:
+    """Forget what was delivered long ago; the reply is what expired long ago."""
+
+
+@dataclass(frozen=True, slots=True)
 class MakePlan:
     """Plan the caller's parameters anew, with a fresh boundary."""
 
@@ -290,10 +295,21 @@ Effect: TypeAlias = (
     | Claim
     | Release
     | Delete
+    | Prune
     | MakePlan
     | RestorePlan
 )
-Reply: TypeAlias = Response | Instant | Upload | PlanRecord | Plan | bytes | str | None
+Reply: TypeAlias = (
+    Response
+    | Instant
+    | Upload
+    | tuple[Upload, ...]
+    | PlanRecord
+    | Plan
+    | bytes
+    | str
+    | None
+)
 Flow: TypeAlias = Generator[Effect, Reply, T]
 
 

@@ -16,6 +16,7 @@ from .errors import (
     StoreError,
     UploadBusy,
     UploadError,
+    origin_of,
 )
 from .flow import (
     Claim,
@@ -27,6 +28,7 @@ from .flow import (
     Load,
     LoadPlan,
     MakePlan,
+    Prune,
     RestorePlan,
     Save,
     SavePlan,
@@ -48,6 +50,8 @@ from .upload import Upload
 DELIVERED_SECONDS = 7 * 86400.0
 #: Seconds between two looks at whether an upload's owner is done.
 _CLAIM_INTERVAL = 0.2
+#: Expired uploads that one call cancels at most: it has something else to do.
+_TIDIED_AT_ONCE = 3
 
 Assumption = Literal["complete", "lost"]
 
@@ -159,6 +163,22 @@ def probing(target: str, rules: Rules) -> Flow[Discovery]:
             rules.policy, attempt, lambda: False, deadline=rules.deadline
         )
     )
+
+
+def tidying(call: Call, rules: Rules) -> Flow[None]:
+    """Forget uploads whose time is long over: delivered ones, and expired ones.
+
+    An expired one is cancelled first, if it belongs to the origin that was just
+    uploaded to: its credentials are at hand. Others wait until theirs is.
+    """
+    reply = yield Prune()
+    assert isinstance(reply, tuple)
+    for upload in reply[:_TIDIED_AT_ONCE]:
+        if origin_of(upload.target) != origin_of(call.target):
+            continue
+        protocol = protocol_named(upload.protocol, upload.options, call.protocol)
+        yield from _discarded(upload, protocol, rules)
+        yield Delete(upload.id)
 
 
 def _found(call: Call) -> Flow[Upload | None]:

@@ -31,6 +31,7 @@ from .flow import (
     LoadPlan,
     MakePlan,
     Now,
+    Prune,
     Recall,
     Release,
     Remember,
@@ -65,6 +66,7 @@ LocalEffect: TypeAlias = (
     | Claim
     | Release
     | Delete
+    | Prune
     | MakePlan
     | RestorePlan
 )
@@ -147,6 +149,8 @@ class Workbench:
                 self.store.release(identity)
             case Delete(upload_id):
                 self.store.delete(upload_id)
+            case Prune():
+                return tuple(self.store.prune(time.time()))
             case MakePlan():
                 self.plan = self.planned()
                 return self.plan

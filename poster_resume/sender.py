@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TypeVar
 
 from .arguments import checked_headers
 from .errors import UploadError
 from .facade import UploadFacade, request_info
 from .flow import Effect, Flow, Reply, Report, Request, Save, Sleep
-from .opening import Assumption, cancelling, opening, probing
+from .opening import Assumption, cancelling, opening, probing, tidying
 from .performing import Outcome, Tracker, Workbench, new_id
 from .plan import Plan
 from .progress import Progress
@@ -127,7 +127,10 @@ class _Driver:
                 )
                 session = Session(upload, opened.protocol, rules)
                 upload = run(session.run(), self._perform)
-            return bench.delivered(opened, upload)
+            outcome = bench.delivered(opened, upload)
+            with suppress(UploadError):  # the upload itself is done
+                run(tidying(arguments.call("", None), rules), self._perform)
+            return outcome
         except BaseException as error:
             bench.broke(error, session, self._tracker)
             raise

@@ -1,0 +1,69 @@
+"""Keeps upload URLs out of the logs of httpx, httpx2 and their cores.
+
+httpx logs whole URLs at INFO, httpcore whole response heads at DEBUG; the URL
+of an upload resource is a capability. Records of requests made inside
+``redacting()`` are redacted, all others stay as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Final
+
+from ..errors import redacted
+
+_inside: ContextVar[bool] = ContextVar("poster_resume_redacting", default=False)
+
+_CLIENTS: Final = ("httpx", "httpx2")
+_CORES: Final = tuple(
+    f"{core}.{part}"
+    for core in ("httpcore", "httpcore2")
+    for part in ("connection", "http11", "http2", "proxy", "socks")
+)
+
+
+@contextlib.contextmanager
+def redacting() -> Iterator[None]:
+    """Redact what HTTP clients log in here."""
+    _install()
+    token = _inside.set(True)
+    try:
+        yield
+    finally:
+        _inside.reset(token)
+
+
+class _Filter(logging.Filter):
+    """Rewrites a client's record: URLs lose path and query."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _inside.get() and isinstance(record.args, tuple):
+            record.args = tuple(
+                redacted(str(each)) if "://" in str(each) else each
+                for each in record.args
+            )
+        return True
+
+
+class _CoreFilter(logging.Filter):
+    """Rewrites a core's record: what was received is not shown."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if _inside.get():
+            message, _, _ = record.getMessage().partition(" return_value=")
+            record.msg, record.args = message, ()
+        return True
+
+
+_FILTER, _CORE_FILTER = _Filter(), _CoreFilter()
+
+
+def _install() -> None:
+    # A logger ignores a filter that it has already.
+    for name in _CLIENTS:
+        logging.getLogger(name).addFilter(_FILTER)
+    for name in _CORES:
+        logging.getLogger(name).addFilter(_CORE_FILTER)

@@ -29,7 +29,8 @@ Headers: TypeAlias = Mapping[str, str]
 HeadersCallable: TypeAlias = Callable[[RequestInfo], "Headers | Awaitable[Headers]"]
 SameFile: TypeAlias = Literal["strict", "size+mtime", "sha256"]
 Replay: TypeAlias = Literal["never", "incomplete", "always"]
-Content: TypeAlias = Path | bytes | BinaryIO | Plan
+RawContent: TypeAlias = Path | bytes | BinaryIO
+Content: TypeAlias = RawContent | Plan
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _LOADABLE: Final = frozenset(
@@ -194,7 +195,7 @@ def stored(
             "what is sent, and where to, is kept"
         )
     _judged(others)
-    defaults = {"retry": RetryPolicy(), "timeouts": Timeouts()}
+    defaults: dict[str, Any] = {"retry": RetryPolicy(), "timeouts": Timeouts()}
     given = {name: value for name, value in others.items() if value is not None}
     return Arguments(
         "",
@@ -342,7 +343,7 @@ def _described(content: Content | None, content_type: str | None) -> dict[str, s
     return {"filename": name, "filetype": content_type or media_type(name)}
 
 
-def file_of_form(params: Params) -> tuple[Content, str | None, dict[str, str]]:
+def file_of_form(params: Params) -> tuple[RawContent, str | None, dict[str, str]]:
     """Split a form into its one file and its text fields, for ``Tus(form="file")``.
 
     Returns the content, its media type if there is one to say, and metadata.
@@ -351,10 +352,10 @@ def file_of_form(params: Params) -> tuple[Content, str | None, dict[str, str]]:
         InvalidParameter: there is not exactly one file, or a field is repeated.
     """
     pairs = params.items() if isinstance(params, Mapping) else params
-    files: list[tuple[Content, str | None, str | None]] = []
+    files: list[tuple[RawContent, str | None, str | None]] = []
     metadata: dict[str, str] = {}
     for pair in pairs:
-        name, value = pair
+        name, value = cast("tuple[str, object]", pair)
         if not isinstance(value, (str, int)) or isinstance(value, bool):
             files.append(_file(value))
             continue
@@ -375,7 +376,7 @@ def file_of_form(params: Params) -> tuple[Content, str | None, dict[str, str]]:
     return content, content_type, metadata
 
 
-def _file(value: object) -> tuple[Content, str | None, str | None]:
+def _file(value: object) -> tuple[RawContent, str | None, str | None]:
     if isinstance(value, tuple) and len(value) in (2, 3):
         content, _, content_type = _file(value[1])
         given = value[2] if len(value) == 3 else content_type

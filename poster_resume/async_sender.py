@@ -22,7 +22,7 @@ from .progress import Progress
 from .protocols.discovery import Discovery
 from .session import Session
 from .stores import open_store
-from .transport import AsyncBridge, async_client, shows_interims
+from .transport import AsyncBridge, HttpClient, async_client, shows_interims
 
 T = TypeVar("T")
 
@@ -113,7 +113,9 @@ class _Driver:
         self._owner, self._arguments = owner, owner._arguments
         # Connections belong to an event loop: no client outlives the call.
         self._own = async_client() if owner._client is None else None
-        self._client = owner._client if self._own is None else self._own
+        client: HttpClient | None = owner._client or self._own
+        assert client is not None
+        self._client = client
         self._bench = Workbench(self._arguments, open_store(owner._store))
         self._tracker = Tracker(self._arguments)
         self._bridge = self._bridged(None)

@@ -175,9 +175,9 @@ class Workbench:
         if arguments.params is not None:
             protocol = arguments.protocol
             if protocol is not None and protocol.form == "file":
-                content, content_type, _ = file_of_form(arguments.params)
+                file, content_type, _ = file_of_form(arguments.params)
                 return plan_content(
-                    content,
+                    file,
                     content_type=content_type,
                     spool=spool,
                     same_file=arguments.same_file,

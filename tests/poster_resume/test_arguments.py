@@ -93,7 +93,7 @@ def test_a_generator_of_params_is_kept_for_every_look() -> None:
 @pytest.mark.parametrize("name", ["content_type", "metadata"])
 def test_what_describes_content_does_not_go_with_a_form(name: str) -> None:
     with pytest.raises(InvalidParameter, match=name):
-        given(**{name: {"a": "b"}})
+        given(**dict[str, Any]({name: {"a": "b"}}))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_headers_that_cannot_be_spelled_are_refused(headers: dict[str, str]) -> 
 )
 def test_values_that_cannot_be_are_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InvalidParameter, match=name):
-        given(**{name: value})
+        given(**dict[str, Any]({name: value}))
 
 
 def test_a_form_over_tus_has_to_say_what_is_stored() -> None:

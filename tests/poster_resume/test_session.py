@@ -23,6 +23,7 @@ from poster_resume.flow import (
     Effect,
     Flow,
     Instant,
+    Interim,
     Now,
     Recall,
     Remember,
@@ -148,7 +149,7 @@ def test_finishing_is_saved_and_sources_are_checked_before_the_end_goes_out() ->
     played = Played(upload_of(10), Tus(), chunk_size=6)
     played.start()
     played.answer(201, location="/files/1")
-    assert played.saved[-1].phase == "sending"
+    assert [u.phase for u in played.saved][-1] == "sending"
     assert played.checks == 0
     last = played.answer(204, upload_offset="6")
     assert last.content == ByteRange(6, 10)
@@ -511,9 +512,7 @@ def test_an_interim_answer_is_remembered_when_the_link_dies() -> None:
     assert append.content == ByteRange(300, 1000)
 
 
-def interim_104() -> object:
-    from poster_resume.flow import Interim
-
+def interim_104() -> Interim:
     headers = {"location": "/files/1", "upload-draft-interop-version": "9"}
     return Interim(104, headers)
 

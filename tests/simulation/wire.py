@@ -152,6 +152,8 @@ class _Exchange:
             case Busy(status, _, retry_after):
                 extra = {} if retry_after is None else {"retry-after": retry_after}
                 answer = Answer(status, extra)
+            case Refuse() | Forget() | None:
+                pass
         assert answer is not None
         self._note(str(answer.status))
         return httpx.Response(

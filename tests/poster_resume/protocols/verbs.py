@@ -49,10 +49,10 @@ class Verb:
     def start(self) -> Request:
         return self._until_request(next(self._flow))
 
-    def answer(self, status: int, content: bytes = b"", **headers: str) -> Request:
+    def answer(self, status: int, content: bytes = b"", /, **headers: str) -> Request:
         return self._until_request(self._flow.send(_response(status, content, headers)))
 
-    def finish(self, status: int, content: bytes = b"", **headers: str) -> Upload:
+    def finish(self, status: int, content: bytes = b"", /, **headers: str) -> Upload:
         with pytest.raises(StopIteration) as stop:
             self.answer(status, content, **headers)
         result: Upload = stop.value.value
@@ -87,7 +87,7 @@ def result_of(flow: Flow[Upload], facts: Mapping[str, str] | None = None) -> Upl
     return result
 
 
-def interim(status: int = 104, **headers: str) -> Interim:
+def interim(status: int = 104, /, **headers: str) -> Interim:
     return Interim(status, _spelled(headers), wall=1000.0, url=TARGET)
 
 

@@ -43,7 +43,11 @@ class Plain:
         ):
             return Answer(413)
         stored = self._site.storage.create(
-            "oneshot", head.path, carried, head.headers.get("content-type")
+            "oneshot",
+            head.path,
+            carried,
+            head.headers.get("content-type"),
+            resumable=False,
         )
         self._exchange.upload = stored.record.id
         try:

@@ -8,6 +8,7 @@ what arrived, to the byte, also when the connection breaks in the middle.
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import ssl
 import threading
@@ -92,6 +93,11 @@ class Connection:
     def __init__(self, sock: socket.socket, number: int) -> None:
         self.number = number
         self.stopped = threading.Event()
+        #: Whether what has come so far is being worked on, so that a newer
+        #: connection had better wait for it.
+        self.busy = False
+        #: Whether content is being read, or is left to lie.
+        self.reading = False
         self._socket = sock
         self._left = b""
         self._block: memoryview | None = None
@@ -102,6 +108,7 @@ class Connection:
         Each must have been answered or broken off before the next is asked for.
         """
         while not self.stopped.is_set():
+            self.busy = self.reading = False
             exchange = self._next()
             if exchange is None:
                 return
@@ -130,13 +137,17 @@ class Connection:
     def _next(self) -> Exchange | None:
         parser = h11.Connection(h11.SERVER)
         if self._left:
+            self.busy = True
             parser.receive_data(self._left)
             self._left = b""
         while True:
             try:
                 event = parser.next_event()
                 if event is h11.NEED_DATA:
-                    parser.receive_data(self._receive())
+                    self.busy = False
+                    data = self._receive()
+                    self.busy = True
+                    parser.receive_data(data)
                     continue
             except (h11.RemoteProtocolError, ConnectionLost):
                 return None
@@ -150,6 +161,18 @@ class Connection:
                 event.method.decode("ascii"), event.target.decode("latin-1"), fields
             )
             return Exchange(self, parser, head)
+
+    def behind(self) -> bool:
+        """Whether something has come that nobody has looked at; from any thread."""
+        if self.busy:
+            return True
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self._socket, selectors.EVENT_READ)
+                # A thread in the middle of content has looked at it all the same.
+                return bool(selector.select(0)) and not self.reading
+        except (OSError, ValueError):  # it has just been closed
+            return False
 
     def _receive(self) -> bytes:
         try:
@@ -219,20 +242,25 @@ class Exchange:
             ConnectionLost: it ended early.
             EarlyAnswer: *stop_at* bytes have been yielded.
         """
-        self._check_stop()
-        if self._expecting and not self._whole:
-            self._expecting = False
-            self.interim(100, {})
-        length = self.head.content_length
-        source = self._chunked() if length is None else self._sized(length)
-        for block in source:
-            if self._killed is not None and time.monotonic() > self._killed:
-                raise ConnectionLost
-            self.received += len(block)
-            if self.came is not None:
-                self.came(len(block))
-            yield block
+        connection = self.connection
+        connection.reading, connection.busy = True, False
+        try:
             self._check_stop()
+            if self._expecting and not self._whole:
+                self._expecting = False
+                self.interim(100, {})
+            length = self.head.content_length
+            source = self._chunked() if length is None else self._sized(length)
+            for block in source:
+                if self._killed is not None and time.monotonic() > self._killed:
+                    raise ConnectionLost
+                self.received += len(block)
+                if self.came is not None:
+                    self.came(len(block))
+                yield block
+                self._check_stop()
+        finally:
+            connection.reading, connection.busy = False, True
 
     def discard(self) -> None:
         """Read the content to its end and forget it."""
@@ -265,6 +293,7 @@ class Exchange:
             case "reset":
                 reset(connection._socket)
             case "stop":
+                connection.reading, connection.busy = True, False
                 connection.stopped.wait()
 
     def abort(self) -> None:

@@ -22,7 +22,9 @@ import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +37,9 @@ from .site import Site
 from .sockets import LOOPBACK, listen, no_delay
 
 _NO_RULE = Rule()
+
+#: Seconds that a request waits at most for older connections.
+_CATCHING_UP = 0.25
 
 
 class _Scripted:
@@ -244,12 +249,33 @@ class Receiver:
             if not connection.handshake():
                 return
             for exchange in connection.exchanges():
-                service = Service(site, exchange, self._on_request, self._take_rule)
-                service.run()
+                Service(
+                    site,
+                    exchange,
+                    self._on_request,
+                    self._take_rule,
+                    partial(self._catch_up, connection),
+                ).run()
         finally:
             connection.close()
             with self._lock:
                 del self._connections[connection]
+
+    def _catch_up(self, connection: Connection) -> None:
+        """Let older connections hand in what they have got.
+
+        A client that was cut off and asks for the offset on a new connection
+        would else hear of less than has arrived, by an accident of threads.
+        """
+        until = time.monotonic() + _CATCHING_UP
+        with self._lock:
+            others = [c for c in self._connections if c.number < connection.number]
+        for other in others:
+            while other.behind() and time.monotonic() < until:
+                with self._lock:
+                    if other not in self._connections:
+                        break
+                time.sleep(0.001)
 
     def _take_rule(self, head: Head, method: str, completing: bool) -> Rule:
         with self._lock:

@@ -21,7 +21,11 @@ from .tus import Tus, method_of
 
 
 class Service:
-    """Serves one request."""
+    """Serves one request.
+
+    *on_request* may answer instead; *take_rule* gives the rule of the script
+    for it; *catch_up* waits until what came on older connections is known.
+    """
 
     def __init__(
         self,
@@ -29,9 +33,11 @@ class Service:
         exchange: Exchange,
         on_request: Callable[[Head], Answer | None] | None,
         take_rule: Callable[[Head, str, bool], Rule],
+        catch_up: Callable[[], None],
     ) -> None:
         self._site, self._exchange, self._head = site, exchange, exchange.head
         self._on_request, self._take_rule = on_request, take_rule
+        self._catch_up = catch_up
 
     def run(self) -> None:
         """Serve it, to the end of the exchange."""
@@ -51,11 +57,14 @@ class Service:
             answer = self._on_request(head)
             if answer is not None:
                 return answer
+        if head.path.startswith(UPLOADS):
+            self._catch_up()
         stored = site.upload(head.path)
         if stored is not None:
             exchange.upload = stored.record.id
         rule = self._take_rule(head, method_of(head), _completing(head, stored))
         if rule.delay:
+            exchange.connection.busy = False
             exchange.connection.stopped.wait(rule.delay)
         if rule.forget and stored is not None:
             stored.remove()

@@ -97,9 +97,12 @@ class Stored:
 
     def remove(self) -> None:
         """Answer for this upload no longer; delivered content stays."""
-        self.save(gone=True)
-        if not self.complete:
-            self.file.unlink(missing_ok=True)
+        if self.complete:
+            self.save(gone=True)
+            return
+        self.record = self.record.model_copy(update={"gone": True})
+        self.file.unlink(missing_ok=True)
+        self._record_file.unlink(missing_ok=True)
 
     def told(self, offset: int) -> int:
         """Note that an answer names *offset*, and return it."""
@@ -279,8 +282,12 @@ class Storage:
         *,
         metadata: str = "",
         max_age: float | None = None,
+        resumable: bool = True,
     ) -> Stored:
-        """Make a new, empty upload with an address that nobody can guess."""
+        """Make a new, empty upload with an address that nobody can guess.
+
+        One that is not *resumable* is on record once it is complete.
+        """
         now = time.time()
         stored = Stored(
             self.directory,
@@ -296,7 +303,8 @@ class Storage:
             ),
         )
         stored.file.touch()
-        stored.save()
+        if resumable:
+            stored.save()
         with self._lock:
             self._uploads[stored.record.id] = stored
         return stored

@@ -126,7 +126,11 @@ class Pump:
     @property
     def awaits_first(self) -> bool:
         """Whether the next fault waits for the first byte."""
-        if self.ended or self.drop is not None or not self.stops:
+        return not self.ended and self._stops_at_first
+
+    @property
+    def _stops_at_first(self) -> bool:
+        if self.drop is not None or not self.stops:
             return False
         return self.stops[0][0] == 0 and self.count == 0
 
@@ -204,7 +208,7 @@ class Pump:
             if size < len(data):
                 self._queue.appendleft((due, memoryview(data)[size:]))
         reached = self.stops and self.count >= self.stops[0][0]
-        if reached and not self._queue and not self.awaits_first:
+        if reached and not self._queue and not self._stops_at_first:
             return self.pop()
         if self.ended and not self._queue and not self.closed:
             self.closed = True

@@ -26,6 +26,7 @@ class Client:
         self._method = "GET"
         self._parser = h11.Connection(h11.CLIENT)
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="127.0.0.1")
 

@@ -149,7 +149,9 @@ class Duplex:
 
     def __enter__(self) -> Self:
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._sock, _READ | _WRITE)
+        self._interest = _READ | _WRITE
+        self._listening = True
+        self._selector.register(self._sock, self._interest)
         self._sock.settimeout(0)
         return self
 
@@ -159,6 +161,7 @@ class Duplex:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # A callback may have closed the connection.
         self._selector.close()
         if self._sock.fileno() >= 0:
             self._sock.settimeout(self._timeout)
@@ -228,11 +231,18 @@ class Duplex:
     def _wait(self, wanted: int) -> None:
         """Wait until the socket is ready for *wanted*, and listen meanwhile."""
         while True:
+            if self._sock.fileno() < 0:
+                # Selectors wait for ever for a descriptor that is gone.
+                raise OSError(errno.EBADF, "closed while the body was being sent")
+            interest = wanted | _READ if self._listening else wanted
+            if interest != self._interest:
+                self._selector.modify(self._sock, interest)
+                self._interest = interest
             ready = self._selector.select(self._timeout)
             if not ready:
                 raise TimeoutError("timed out while sending the body")
             events = ready[0][1]
-            if events & _READ:
+            if events & _READ and self._listening:
                 self._listen()
                 if self._answer.refuses:
                     raise Refused
@@ -253,7 +263,7 @@ class Duplex:
                 "the server closed the connection without an answer while the body "
                 "was being sent"
             )
-        self._selector.modify(self._sock, _WRITE)
+        self._listening = False
 
     def _receive(self) -> None:
         answer = self._answer

@@ -32,7 +32,7 @@ __all__ = [
 _Block = TypeVar("_Block", bytes, bytes | FileRange)
 
 _DEFAULT_TYPE = "text/plain; charset=utf-8"
-_BLOCK_SIZE = 256 * 1024  # of what multipart_encode() reads and hands out
+_BLOCK_SIZE = 1024 * 1024  # of what multipart_encode() reads and hands out
 _RANGE_SIZE = 4 * 1024 * 1024  # of what the kernel sends between two callbacks
 _REMEDY = "leave the boundary out for a random one, or choose a longer one"
 
@@ -40,6 +40,9 @@ _REMEDY = "leave the boundary out for a random one, or choose a longer one"
 def gen_boundary() -> str:
     """Return a random string to use as the boundary of a message."""
     return boundaries.new_boundary()
+
+
+_UNGUESSABLE = gen_boundary  # programs replace the other to know what they will get
 
 
 @overload
@@ -393,8 +396,14 @@ class MultipartParam:
             if self.cb:
                 self.cb(self, current, total)
 
-    def _ranges(self, boundary: str | bytes) -> Iterator[bytes | FileRange] | None:
-        """Return what `iter_encode` yields, with ranges; None if the file has none."""
+    def _unsearched(
+        self, boundary: str | bytes, *, ranges: bool
+    ) -> Iterator[bytes | FileRange] | None:
+        """Return what `iter_encode` yields for a file that nobody need search.
+
+        With *ranges* the file is not even read, if the kernel can send it. None if
+        there is no file, or a subclass encodes in its own way.
+        """
         if (
             self.fileobj is None
             or self.value is not None
@@ -402,10 +411,13 @@ class MultipartParam:
         ):
             return None
         length = self._content_length()
-        ranges = files.ranges(self.fileobj, self._start or 0, length, _RANGE_SIZE)
-        if ranges is None:
-            return None
-        return self._report(boundary, self._framed(boundary, ranges))
+        content: Iterator[bytes | FileRange] | None = None
+        if ranges:
+            start = self._start or 0
+            content = files.ranges(self.fileobj, start, length, _RANGE_SIZE)
+        if content is None:
+            content = self._read(_BLOCK_SIZE)
+        return self._report(boundary, self._framed(boundary, content))
 
 
 Params = (
@@ -483,7 +495,7 @@ def multipart_encode(
         ValueError: as from `MultipartParam`; while iterating, as from its
             `iter_encode`.
     """
-    guessable = boundary is not None
+    guessable = boundary is not None or gen_boundary is not _UNGUESSABLE
     if boundary is None:
         boundary = gen_boundary()
     body = multipart_yielder(
@@ -558,12 +570,11 @@ class multipart_yielder:
     def iter_ranges(self) -> Iterator[bytes | FileRange]:
         """Yield the same, but files that the kernel can send as ranges of them.
 
-        Only with a random boundary: content that is never read cannot be searched for
-        a boundary that its writer might have known.
+        Only with a random boundary: content that is never read cannot be searched.
         """
         while True:
             try:
-                block = self._take(ranges=not self._guessable)
+                block = self._take(ranges=True)
             except StopIteration:
                 return
             yield block
@@ -595,9 +606,12 @@ class multipart_yielder:
     def _encode(
         self, param: MultipartParam, *, ranges: bool
     ) -> Iterator[bytes | FileRange]:
-        pieces = param._ranges(self.boundary) if ranges else None
-        if pieces is not None:
-            return pieces
+        # Whoever wrote a file could not know a random boundary: the chance that one
+        # of its lines begins with it is 2**-128 for each.
+        if not self._guessable:
+            pieces = param._unsearched(self.boundary, ranges=ranges)
+            if pieces is not None:
+                return pieces
         if type(param).iter_encode is MultipartParam.iter_encode:
             return iter(param.iter_encode(self.boundary, _BLOCK_SIZE))
         return iter(param.iter_encode(self.boundary))

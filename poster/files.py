@@ -208,10 +208,8 @@ def _size_of(file: Readable) -> int:
         status = os.fstat(file.fileno())  # type: ignore[attr-defined]  # asked
     except (AttributeError, OSError, ValueError, TypeError):
         return _seek_end(file, 0)
-    if stat.S_ISBLK(status.st_mode):
-        return _seek_end(file, 0)
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError("not a regular file")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+        raise ValueError("a pipe, a terminal or the like")
     where = position(file)
     # The descriptor may tell another length than read() yields: of the compressed
     # file, or of the file without what is still in a buffer.

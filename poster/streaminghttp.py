@@ -500,8 +500,7 @@ def _gathered(
                 yield b"".join(waiting)
             yield piece
         waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
+    yield b"".join(waiting)
 
 
 def _chunked(pieces: Iterator[_Piece]) -> Iterator[_Piece]:

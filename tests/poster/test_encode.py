@@ -1,6 +1,7 @@
 """Forms have the bytes of poster 0.8 without its faults, and the announced length."""
 
 import contextlib
+import doctest
 import gzip
 import io
 import math
@@ -97,6 +98,15 @@ def test_importing_the_package_imports_its_modules() -> None:
 def test_random_boundaries_differ() -> None:
     assert gen_boundary() != gen_boundary()
     assert len(gen_boundary()) == 32
+
+
+def test_the_examples_in_the_docstrings_are_true() -> None:
+    assert doctest.testmod(poster.encode).failed == 0
+    assert doctest.testmod(poster.encode).attempted > 0
+
+
+def test_a_parameter_shows_its_class_and_name() -> None:
+    assert repr(MultipartParam("foo", "secret")) == "<MultipartParam 'foo'>"
 
 
 def test_quoting_is_that_of_python_2() -> None:
@@ -484,6 +494,37 @@ def test_objects_with_a_descriptor_alone_are_measured_by_it(path: Path) -> None:
         assert param.encode(BOUNDARY) == part(path.read_bytes())
 
 
+def test_a_position_is_asked_for_in_the_old_ways_too() -> None:
+    class Old:
+        """Has seek() and tell(), as files had before seekable()."""
+
+        def __init__(self, file: io.BytesIO) -> None:
+            self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+    class Lost(Old):
+        def __init__(self, file: io.BytesIO) -> None:
+            super().__init__(file)
+            self.tell = Unseekable().tell
+
+    file = io.BytesIO(b"0123456789")
+    file.seek(4)
+    assert MultipartParam("foo", fileobj=Old(file)).encode(BOUNDARY) == part(
+        b"0123456789"
+    )
+    file.seek(4)
+    param = MultipartParam("foo", fileobj=Lost(file), filesize=6)
+    assert param.encode(BOUNDARY) == part(b"456789")
+    with pytest.raises(ValueError, match="Don't know how to reset"):
+        param.reset()
+
+
+def test_a_closed_file_has_no_ranges_and_says_that_it_is_closed(path: Path) -> None:
+    with path.open("rb") as file:
+        body, _ = multipart_encode([("f", file)])
+    with pytest.raises(ValueError, match="closed file"):
+        list(body.iter_ranges())
+
+
 def test_pipes_have_no_length() -> None:
     out, into = os.pipe()
     with (
@@ -765,6 +806,9 @@ def test_a_replaced_gen_boundary_is_used(monkeypatch: pytest.MonkeyPatch) -> Non
     body, headers = multipart_encode({"foo": "bar"})
     assert headers["Content-Type"].endswith(BOUNDARY)
     assert b"".join(body) == part(b"bar") + END
+    body, _ = multipart_encode({"foo": io.BytesIO(b"--XYZXYZXYZ")})
+    with pytest.raises(ValueError, match="boundary found in file data"):
+        list(body)
 
 
 def test_reset_starts_over_at_any_point(path: Path) -> None:

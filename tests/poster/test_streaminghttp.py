@@ -905,6 +905,100 @@ def test_a_switch_of_protocols_is_a_final_answer() -> None:
     assert answer.final == 101
 
 
+def test_a_response_that_closes_takes_the_connection_along() -> None:
+    def script(wire: Wire) -> None:
+        wire.read()
+        wire.say("200 OK", b"bye", "Connection: close")
+
+    with (
+        serving(script) as server,
+        contextlib.closing(StreamingHTTPConnection(server.host)) as connection,
+    ):
+        for _ in range(2):
+            connection.request("POST", "/", b"abc")
+            response = connection.getresponse()
+            assert connection.sock is None
+            assert response.read() == b"bye"
+    assert server.connections == 2
+
+
+def test_a_callback_may_close_the_connection(large: Path) -> None:
+    def body() -> Iterator[bytes]:
+        yield b"abc"
+        connection.close()
+        yield b"def"
+
+    with (
+        serving(accepting) as server,
+        contextlib.closing(StreamingHTTPConnection(server.host)) as connection,
+        pytest.raises(OSError, match="closed while the body was being sent"),
+    ):
+        connection.request("POST", "/", body(), {"Content-Length": "6"})
+
+
+class Moody(socket.socket):
+    """A socket that wants to read before it writes, as TLS sometimes does."""
+
+    peer: socket.socket
+    moods: Iterator[type[OSError]]
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        for mood in self.moods:
+            self.peer.sendall(b"more")
+            raise mood
+        return super().send(data, flags)
+
+
+def test_a_write_that_wants_to_read_goes_on_when_something_came() -> None:
+    ours, peer = socket.socketpair()
+    with Moody(fileno=ours.detach()) as moody, peer:
+        moody.peer, answer = peer, duplex.Answer()
+        moody.moods = iter([ssl.SSLWantReadError, ssl.SSLWantWriteError])
+        peer.sendall(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")
+        with duplex.Duplex(moody, answer) as line:
+            line.send(b"abc")
+        assert peer.recv(10) == b"abc"
+        assert answer.data == b"HTTP/1.1 200 OK\r\n\r\nmoremore"
+        assert moody.gettimeout() is None
+
+
+def test_a_kernel_that_is_busy_is_asked_again(
+    tmp_path: Path,
+    opener: urllib.request.OpenerDirector,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sendfile = getattr(os, "sendfile", None)
+    if sendfile is None:
+        pytest.skip("this system has no sendfile(2)")
+    busy = iter([BlockingIOError, InterruptedError])
+
+    def moody(*arguments: int) -> int:
+        for error in busy:
+            raise error
+        count: int = sendfile(*arguments)
+        return count
+
+    monkeypatch.setattr(os, "sendfile", moody)
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")
+    with path.open("rb") as file, serving(accepting) as server:
+        request = Request(server.url, file, {"Content-Length": "3"})
+        assert answered(opener, request) == b"3"
+        assert server.requests[0].body == b"abc"
+
+
+def test_a_connection_without_data_yet_says_so() -> None:
+    class Nothing(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: object) -> None:
+            return None
+
+    reader = duplex.AnswerReader(duplex.Answer(), Nothing())
+    assert reader.read(10) is None
+
+
 # Mixtures
 
 

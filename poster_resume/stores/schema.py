@@ -122,16 +122,18 @@ def connect(path: Path) -> sqlite3.Connection:
 def examine(path: Path) -> None:
     """Look at the file before SQLite does, which takes an empty one for a new one.
 
+    It must not be opened for that: closing any descriptor of a file drops all
+    locks of POSIX that this process has on it, those of SQLite included
+    (sqlite.org/howtocorrupt.html, section 2.2).
+
     Raises:
-        StoreError: it is empty or something else.
-        OSError: it cannot be read.
+        StoreError: it is empty.
+        OSError: it is not there.
     """
     for each in (path, _log(path), path.with_name(f"{path.name}-shm")):
         keep_private(each)
-    with path.open("rb") as file:
-        magic = file.read(16)
-    if magic != b"SQLite format 3\0":
-        raise damaged(path, "it is empty or not a database")
+    if not path.stat().st_size:
+        raise damaged(path, "it is empty")
 
 
 def check(connection: sqlite3.Connection, path: Path) -> None:

@@ -233,8 +233,6 @@ class SQLiteStore:
         """Lend the connection; after any error of its it is opened anew."""
         try:
             if self._connection is None:
-                # Not under our lock, for which a fork waits: filelock, in turn,
-                # waits for forks.
                 self._create()
             with self._lock:
                 if self._connection is None:
@@ -285,7 +283,9 @@ class SQLiteStore:
         path = self.directory / "creating.lock"
         lock = self._lock_class(path, schema.BUSY_TIMEOUT, 0o600, thread_local=False)
         try:
-            with lock:
+            # Our lock is for SQLite alone, so that a fork waits until nothing of it
+            # is open. Not for filelock, too: that waits for forks in its turn.
+            with lock, self._lock:
                 schema.create(self.path, remote=is_remote(self.path))
         except Timeout as exc:
             raise StoreError(

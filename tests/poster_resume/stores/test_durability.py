@@ -97,6 +97,22 @@ say("saved")
     assert not list(directory.glob("*.new*"))
 
 
+def test_a_second_store_in_a_process_leaves_the_locks_of_the_first(
+    tmp_path: Path,
+) -> None:
+    with closing(SQLiteStore(tmp_path)) as first:
+        first.save(sample_upload())
+        with closing(SQLiteStore(tmp_path)) as second:
+            second.save(sample_upload(offset=1))
+            # Were the lock gone, the next to close would think itself the last
+            # one, and take the log away from under those who write to it.
+            run("store.save(sample_upload(offset=2)); store.close()", tmp_path)
+            assert (tmp_path / "state.sqlite3-wal").stat().st_size
+        first.save(sample_upload(offset=3))
+    with closing(SQLiteStore(tmp_path)) as store:
+        assert store.load("one") == sample_upload(offset=3)
+
+
 def test_what_a_killed_creation_leaves_is_cleared_away(tmp_path: Path) -> None:
     left = tmp_path / "state.sqlite3.1.new"
     left.write_bytes(b"half a database")

@@ -139,7 +139,9 @@ def save(name):
         store.save(sample_upload(name, offset=offset % 1000))
         store.claim(name); store.release(name)
         offset += 1
-threads = [threading.Thread(target=save, args=(str(n),)) for n in range(2)]
+threads = [
+    threading.Thread(target=save, args=(str(n),), daemon=True) for n in range(2)
+]
 for thread in threads: thread.start()
 for n in range(10):
     pid = os.fork()

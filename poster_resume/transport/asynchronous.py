@@ -1,0 +1,387 @@
+"""The async transport: our own connections, driven by asyncio or trio.
+
+Both natively: a generic wait for one of two events costs a task group each
+time. An asyncio loop that cannot watch sockets (Windows' default one) leaves
+all requests to the inner transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from .connection import Connection, Origin, SocketOption, connecting
+from .direct import DirectTransport, target_of
+from .exchange import next_data
+from .family import FamilyName
+from .kernel import Kernel
+from .steps import Await, Failed, InThread, Steps, Wait
+
+if TYPE_CHECKING:
+    import ssl
+
+T = TypeVar("T")
+
+
+class _Waiter(Protocol):
+    async def wait(self, step: Wait) -> tuple[bool, bool]:
+        """Perform a wait."""
+
+    def rest(self) -> None:
+        """Stop watching until the next wait."""
+
+
+class _AsyncioWaiter:
+    """Waits on asyncio; keeps watching from one wait to the next.
+
+    A wait then costs one future, and no system call to register and forget.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock: socket.socket | None = None
+        self._reading = self._writing = False
+        self._future: asyncio.Future[None] | None = None
+        self._readable = self._writable = False
+
+    async def wait(self, step: Wait) -> tuple[bool, bool]:
+        if step.sock is not self._sock:
+            self.rest()
+            self._sock = step.sock
+        self._watch(step)
+        self._readable = self._writable = False
+        self._future = self._loop.create_future()
+        timer = (
+            None
+            if step.seconds is None
+            else self._loop.call_later(step.seconds, self._wake)
+        )
+        try:
+            await self._future
+        finally:
+            self._future = None
+            if timer is not None:
+                timer.cancel()
+        return self._readable, self._writable
+
+    def _watch(self, step: Wait) -> None:
+        loop, sock = self._loop, step.sock
+        if step.readable is not self._reading:
+            if step.readable:
+                loop.add_reader(sock, self._on_readable)
+            else:
+                loop.remove_reader(sock)
+            self._reading = step.readable
+        if step.writable is not self._writing:
+            if step.writable:
+                loop.add_writer(sock, self._on_writable)
+            else:
+                loop.remove_writer(sock)
+            self._writing = step.writable
+
+    def rest(self) -> None:
+        if self._sock is None:
+            return
+        if self._reading:
+            self._loop.remove_reader(self._sock)
+        if self._writing:
+            self._loop.remove_writer(self._sock)
+        self._reading = self._writing = False
+        self._sock = None
+
+    def _on_readable(self) -> None:
+        self._readable = True
+        self._wake()
+
+    def _on_writable(self) -> None:
+        self._writable = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+class _TrioWaiter:
+    """Waits on trio, which waits for one event per task."""
+
+    async def wait(self, step: Wait) -> tuple[bool, bool]:
+        import trio
+
+        seconds = float("inf") if step.seconds is None else step.seconds
+        got = [False, False]
+        with trio.move_on_after(seconds):
+            if not step.writable:
+                await trio.lowlevel.wait_readable(step.sock)
+                got[0] = True
+            elif not step.readable:
+                await trio.lowlevel.wait_writable(step.sock)
+                got[1] = True
+            else:
+                async with trio.open_nursery() as nursery:
+
+                    async def writable() -> None:
+                        await trio.lowlevel.wait_writable(step.sock)
+                        got[1] = True
+                        nursery.cancel_scope.cancel()
+
+                    nursery.start_soon(writable)
+                    await trio.lowlevel.wait_readable(step.sock)
+                    got[0] = True
+                    nursery.cancel_scope.cancel()
+        return got[0], got[1]
+
+    def rest(self) -> None:
+        pass
+
+
+def _on_trio() -> bool:
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+def _can_watch() -> bool:
+    """Whether the running event loop can wait for sockets of ours."""
+    if _on_trio():
+        return True
+    loop = asyncio.get_running_loop()
+    return type(loop).add_reader is not asyncio.AbstractEventLoop.add_reader
+
+
+async def drive(steps: Steps[T]) -> T:
+    """Perform *steps* on the running event loop and return their result."""
+    waiter: _Waiter = _TrioWaiter() if _on_trio() else _AsyncioWaiter()
+    try:
+        step = next(steps)
+        while True:
+            match step:
+                case Wait():
+                    step = steps.send(await waiter.wait(step))
+                case InThread(work):
+                    waiter.rest()
+                    # Not left behind when cancelled: it uses our descriptors.
+                    try:
+                        outcome = await anyio.to_thread.run_sync(work)
+                    except Exception as exc:  # noqa: BLE001 (the generator's own)
+                        step = steps.throw(exc)
+                    else:
+                        step = steps.send(outcome)
+                case Await(awaitable):
+                    waiter.rest()
+                    try:
+                        outcome = await awaitable
+                    except Exception as exc:  # noqa: BLE001 (the generator's own)
+                        step = steps.throw(exc)
+                    else:
+                        step = steps.send(outcome)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        waiter.rest()
+        steps.close()
+
+
+class AsyncSegmentTransport(DirectTransport, httpx.AsyncBaseTransport):
+    """A transport for ``httpx.AsyncClient`` that sends segment streams by itself.
+
+    It takes what ``httpx.AsyncHTTPTransport`` takes. *inner* gets the requests
+    that are not for us; by default it is built from the same arguments.
+    """
+
+    def __init__(
+        self,
+        inner: httpx.AsyncBaseTransport | None = None,
+        *,
+        verify: ssl.SSLContext | str | bool = True,
+        cert: Any = None,
+        trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = False,
+        limits: httpx.Limits | None = None,
+        proxy: Any = None,
+        uds: str | None = None,
+        local_address: str | None = None,
+        retries: int = 0,
+        socket_options: Iterable[SocketOption] | None = None,
+        family: FamilyName = "httpx",
+        kernel: Kernel | None = None,
+    ) -> None:
+        super().__init__(
+            inner,
+            "AsyncHTTPTransport",
+            verify=verify,
+            cert=cert,
+            trust_env=trust_env,
+            http1=http1,
+            http2=http2,
+            limits=limits,
+            proxy=proxy,
+            uds=uds,
+            local_address=local_address,
+            retries=retries,
+            socket_options=socket_options,
+            family_name=family,
+            kernel=kernel,
+        )
+        self._body_class = self._family.derive(_AsyncBody, "AsyncByteStream")
+        self._pid = 0
+        self._slots: anyio.Semaphore | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._pool.close()
+        await self._inner.__aexit__(exc_type, exc_value, traceback)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send *request*; an ``httpx.AsyncBaseTransport``'s one method."""
+        if not self._ours(request) or not _can_watch():
+            response: httpx.Response = await self._inner.handle_async_request(request)
+            return response
+        try:
+            self._checked(request)
+            return await self._sent(request)
+        except Failed as failed:
+            error = self._error(failed, request)
+        raise error
+
+    async def _sent(self, request: httpx.Request) -> httpx.Response:
+        stream: Any = request.stream
+        stream.begin()
+        origin = self._origin(request)
+        timeouts = request.extensions.get("timeout", {})
+        slots = await self._acquired(timeouts.get("pool"))
+        try:
+            connection = self._pool.take(origin, repeatable=stream.repeatable)
+            while True:
+                kept = connection is not None
+                if connection is None:
+                    connection = await self._connected(origin, timeouts)
+                exchange = self._exchange(connection, request, asynchronous=True)
+                try:
+                    head = await drive(
+                        exchange.run(
+                            request.method.encode("ascii"),
+                            target_of(request),
+                            request.headers.raw,
+                        )
+                    )
+                    break
+                except Failed as failed:
+                    connection.close()
+                    if not kept or not self._may_repeat(exchange, stream, failed):
+                        raise
+                    connection = None
+                except BaseException:
+                    connection.close()
+                    raise
+            body = self._body_class(
+                self, origin, connection, slots, timeouts.get("read"), request
+            )
+        except BaseException:
+            if slots is not None:
+                slots.release()
+            raise
+        response: httpx.Response = self._response(head, request, body)
+        return response
+
+    async def _acquired(self, seconds: float | None) -> anyio.Semaphore | None:
+        limit = self._limits.connections
+        if limit is None:
+            return None
+        if self._slots is None or self._pid != os.getpid():
+            self._slots, self._pid = anyio.Semaphore(limit), os.getpid()
+        slots = self._slots
+        try:
+            slots.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(seconds) as scope:
+                await slots.acquire()
+            if scope.cancelled_caught:
+                raise Failed(
+                    "PoolTimeout", "no connection of the pool came free in time"
+                ) from None
+        return slots
+
+    async def _connected(self, origin: Origin, timeouts: dict[str, Any]) -> Connection:
+        seconds = timeouts.get("connect")
+        for attempt in range(self._retries, -1, -1):
+            steps = connecting(
+                origin,
+                self._tls(origin),
+                seconds=seconds,
+                asynchronous=True,
+                local_address=self._local_address,
+                options=self._options,
+            )
+            try:
+                with anyio.fail_after(seconds):  # bounds the name's look-up, too
+                    return await drive(steps)
+            except TimeoutError as exc:
+                if not attempt:
+                    raise Failed("ConnectTimeout", "no connection in time") from exc
+            except Failed:
+                if not attempt:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def aclose(self) -> None:
+        """Close what is idle, and the inner transport."""
+        self._pool.close()
+        await self._inner.aclose()
+
+
+class _AsyncBody:
+    """An answer's content as it comes in; closing it frees the connection."""
+
+    def __init__(
+        self,
+        transport: AsyncSegmentTransport,
+        origin: Origin,
+        connection: Connection,
+        slots: anyio.Semaphore | None,
+        seconds: float | None,
+        request: Any,
+    ) -> None:
+        self._transport, self._origin, self._slots = transport, origin, slots
+        self._connection: Connection | None = connection
+        self._seconds, self._request = seconds, request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        connection = self._connection
+        assert connection is not None
+        failure: Exception
+        try:
+            while True:
+                data = await drive(next_data(connection, self._seconds))
+                if not data:
+                    return
+                yield data
+        except Failed as failed:
+            failure = self._transport._error(failed, self._request)
+        raise failure
+
+    async def aclose(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        self._transport._pool.give(self._origin, connection)
+        if self._slots is not None:
+            self._slots.release()

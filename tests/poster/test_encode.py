@@ -7,6 +7,7 @@ import io
 import math
 import operator
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,16 @@ def test_random_boundaries_differ() -> None:
 def test_the_examples_in_the_docstrings_are_true() -> None:
     assert doctest.testmod(poster.encode).failed == 0
     assert doctest.testmod(poster.encode).attempted > 0
+
+
+def test_the_migration_guide_runs() -> None:
+    guide = (
+        Path(poster.__file__).parents[1] / "docs/how-to/migrating-from-poster-0.8.md"
+    )
+    blocks = re.findall(r"```python\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 4
+    code = "\n".join(blocks)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
 def test_a_parameter_shows_its_class_and_name() -> None:

@@ -502,6 +502,26 @@ def once(status: str, *headers: str) -> Script:
     return script
 
 
+class Counted:
+    """An iterator of a program's own, with the reset() that 0.8 asked for."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.left = content
+
+    def reset(self) -> None:
+        self.left = self.content
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if not self.left:
+            raise StopIteration
+        block, self.left = self.left[:30_000], self.left[30_000:]
+        return block
+
+
 def repeatable(path: Path) -> Iterator[tuple[object, dict[str, str], bytes]]:
     content = b"x" * 100_000
     path.write_bytes(content)
@@ -509,6 +529,7 @@ def repeatable(path: Path) -> Iterator[tuple[object, dict[str, str], bytes]]:
     yield content, plain, content
     yield io.BytesIO(content), plain, content
     yield [content], plain, content
+    yield Counted(content), plain, content
     with path.open("rb") as file:
         yield file, plain, content
     with path.open("rb") as file:

@@ -144,10 +144,8 @@ class Connection:
             try:
                 event = parser.next_event()
                 if event is h11.NEED_DATA:
-                    self.busy = False
-                    data = self._receive()
-                    self.busy = True
-                    parser.receive_data(data)
+                    self._await()
+                    parser.receive_data(self._receive())
                     continue
             except (h11.RemoteProtocolError, ConnectionLost):
                 return None
@@ -173,6 +171,18 @@ class Connection:
                 return bool(selector.select(0)) and not self.reading
         except (OSError, ValueError):  # it has just been closed
             return False
+
+    def _await(self) -> None:
+        """Wait until something comes, and be busy before it is taken."""
+        sock = self._socket
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return
+        self.busy = False
+        try:
+            socket.socket.recv(sock, 1, socket.MSG_PEEK)
+        except OSError as exc:
+            raise ConnectionLost from exc
+        self.busy = True
 
     def _receive(self) -> bytes:
         try:

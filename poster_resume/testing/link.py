@@ -6,6 +6,7 @@ own: by script, by seed, or from outside while it runs.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -101,8 +102,9 @@ class Link:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        self._stopping = True
-        self._waker.send(b"x")
+        self._commands.append(self._stop)
+        with contextlib.suppress(OSError):  # it has failed and gone
+            self._waker.send(b"x")
         thread.join()
         self._waker.close()
 
@@ -230,6 +232,9 @@ class Link:
             except FutureTimeout:
                 if not self._entered().is_alive():
                     raise RuntimeError("the link has failed") from None
+
+    def _stop(self) -> None:
+        self._stopping = True
 
     def _hold(self, held: bool) -> None:
         self._loop.held = held

@@ -29,8 +29,11 @@ def client(receiver: Receiver) -> Iterator[Client]:
         yield client
 
 
-def create(client: Client, length: int = len(CONTENT), **more: object) -> str:
-    headers = V9 | {"upload-complete": "?0", "upload-length": length} | more
+def create(
+    client: Client, length: int = len(CONTENT), media_type: str = "text/x"
+) -> str:
+    headers = V9 | {"upload-complete": "?0", "upload-length": length}
+    headers |= {"content-type": media_type}
     created = client.ask("POST", "/rufh/a", headers=headers)
     assert created.status == 201
     return created.headers["location"]
@@ -112,7 +115,7 @@ def test_progress_is_told_while_content_comes(
 
 
 def test_a_careful_upload_goes_in_pieces(receiver: Receiver, client: Client) -> None:
-    path = create(client, **{"content-type": "image/x"})
+    path = create(client, media_type="image/x")
     middle = append(client, path, 0, CONTENT[:7])
     assert (middle.status, middle.headers["upload-complete"]) == (204, "?0")
     assert middle.headers["upload-offset"] == "7"

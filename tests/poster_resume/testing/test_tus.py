@@ -194,8 +194,8 @@ def test_methods_may_be_overridden(receiver: Receiver, client: Client) -> None:
     headers = CORE | TYPED | {"upload-offset": 0, "x-http-method-override": "PATCH"}
     assert client.ask("POST", path, b"abc", headers).status == 204
     assert receiver.delivery().read() == b"abc"
-    headers = CORE | {"x-http-method-override": "DELETE"}
-    assert client.ask("POST", path, headers=headers).status == 204
+    delete = CORE | {"x-http-method-override": "DELETE"}
+    assert client.ask("POST", path, headers=delete).status == 204
     assert client.ask("HEAD", path, headers=CORE).status == 404
 
 

@@ -140,8 +140,9 @@ class Tus(UploadProtocol):
         """Create the upload resource (extensions creation, creation-with-upload)."""
         content = self.creation_content(upload) or ByteRange(0, 0)
         headers = _CORE | {"upload-length": str(upload.length)}
-        if upload.metadata:
-            headers["upload-metadata"] = spell_metadata(upload.metadata)
+        metadata = self._described(upload)
+        if metadata:
+            headers["upload-metadata"] = spell_metadata(metadata)
         if content.length:
             headers["content-type"] = _CONTENT_TYPE
         response = yield from send(
@@ -228,6 +229,13 @@ class Tus(UploadProtocol):
         gone = response.status in (404, 405, 410, 501)
         if not gone and not 200 <= response.status < 300:
             raise unexpected(response, "cancel")
+
+    def _described(self, upload: Upload) -> Mapping[str, str]:
+        """Return the metadata of an upload; of an encoded form, how to read it."""
+        if self.form != "multipart" or upload.metadata:
+            return upload.metadata
+        # Some servers refuse HEAD where creation named no file.
+        return {"filename": "form", "filetype": upload.content_type}
 
     def _checksum(self, content: ByteRange) -> Flow[dict[str, str]]:
         if self.checksum is None:

@@ -22,6 +22,9 @@ from .ranges import ByteRange
 BLOCK_SIZE: Final = 1024 * 1024
 
 
+_LINE: Final = 4096  # bytes read at a time in search of a line's end
+
+
 def iter_bytes(
     plan: Plan, wanted: ByteRange, block_size: int = BLOCK_SIZE
 ) -> Iterator[bytes]:
@@ -67,7 +70,6 @@ class Body(io.RawIOBase):
     """
 
     mode = "rb"
-    name = "form"
 
     def __init__(self, plan: Plan, window: ByteRange | None = None) -> None:
         super().__init__()
@@ -155,6 +157,20 @@ class Body(io.RawIOBase):
             data = bytes(buffer)
         self._position += size
         return data
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return the bytes up to and with the next LF, at most *size* of them."""
+        start, found = self.tell(), -1
+        most = self.length if size is None or size < 0 else size
+        line = bytearray()
+        while len(line) < most and (block := self.read(min(_LINE, most - len(line)))):
+            found = block.find(b"\n")
+            if found >= 0:
+                line += block[: found + 1]
+                break
+            line += block
+        self.seek(start + len(line))
+        return bytes(line)
 
     def readall(self) -> bytes:
         """Return all that is left."""

@@ -69,7 +69,7 @@ def plan_form(
     )
     return Plan(
         form,
-        form.sources,
+        tuple(form.sources),
         form.content_type,
         closing=form.closing,
         identity=lambda: identity.of_blocks(form.given()),

@@ -7,6 +7,7 @@ only; final responses are read alike in all of them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Literal
 
@@ -15,6 +16,7 @@ from pydantic import JsonValue
 from ..errors import (
     InvalidParameter,
     NotResumable,
+    OffsetMismatch,
     ProtocolError,
     ServerBusy,
     UploadError,
@@ -67,6 +69,9 @@ _LIMIT_KEYS = frozenset(
     }
 )
 _VERSION = "upload-draft-interop-version"
+
+#: Types of problems (RFC 9457) that the drafts define; the second up to -11.
+_OFFSET_PROBLEMS = ("#mismatching-upload-offset", "#completed-upload")
 
 #: What is remembered about an origin that sent a 104, and for how long.
 INTERIM_FACT = "rufh-104"
@@ -235,6 +240,10 @@ class RUFH(UploadProtocol):
             )
         )
         upload = watch.upload
+        if _elsewhere(response):
+            mismatch = OffsetMismatch("append: the upload is not where it was thought")
+            mismatch.sent = response.sent
+            raise mismatch
         if speaks_for_target(response):
             return completed(upload, response)
         if not 200 <= response.status < 300:
@@ -434,6 +443,22 @@ def _final_though_unsaid(response: Response, upload: Upload) -> bool:
         return False
     offset = parse_integer(response.headers.get("upload-offset"))
     return offset is None or offset == upload.length
+
+
+def _elsewhere(response: Response) -> bool:
+    """Whether *response* says that the upload is at another offset, or complete.
+
+    With ``Upload-Complete: ?1`` too it is not the target resource's answer:
+    that was given to an earlier request, and got lost.
+    """
+    if response.status not in (400, 409) or not _is_problem(response):
+        return False
+    try:
+        problem = json.loads(response.content)
+    except ValueError:
+        return False
+    kind = problem.get("type") if isinstance(problem, dict) else None
+    return isinstance(kind, str) and kind.endswith(_OFFSET_PROBLEMS)
 
 
 def _is_problem(response: Response) -> bool:

@@ -314,10 +314,13 @@ class Session:
         upload = self.upload
         if upload.phase != "finishing":
             return
-        # A server that failed with everything in hand may have used it first.
+        # A server that failed with everything in hand may have used it first. Of
+        # an upload resource that was sent everything, no status says otherwise,
+        # only an offset: some answer 4xx to what they have stored whole.
         failed = isinstance(error, ServerBusy) and error.maybe_processed
-        refused = isinstance(error, ProtocolError) and not isinstance(error, UploadGone)
-        if (refused and not failed) or (sent is not None and sent < content.length):
+        refused = isinstance(error, ProtocolError) and not failed
+        short = sent is not None and sent < content.length
+        if short or (refused and upload.resource is None):
             phase = "new" if upload.resource is None else "sending"
             yield from self._settle(upload.evolve(phase=phase))
             return

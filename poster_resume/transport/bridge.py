@@ -90,9 +90,9 @@ class _Bridge:
             withhold=request.withhold,
             expect=CONTINUE_SECONDS if request.expect_continue else 0,
             deadline=request.deadline,
-            # An append says where it belongs: a second one can do no harm.
-            repeatable=request.method in _REPEATABLE
-            or "upload-offset" in request.headers,
+            # No append: some servers take one at whatever offset it names, so
+            # none is sent but at an offset that the server has just told.
+            repeatable=request.method in _REPEATABLE,
             waker=self._waker,
             on_informational=tell,
             on_progress=self._on_progress,

@@ -118,8 +118,9 @@ def multipart(content_type: str, body: bytes) -> list[Field]:
 
     _, options = parse_options_header(content_type)
     fields = []
+    stream, length = io.BytesIO(body), len(body)
     for part in MultipartParser(
-        io.BytesIO(body), options["boundary"], content_length=len(body)
+        stream, options["boundary"], content_length=length, part_limit=10_000
     ):
         fields.append(Field(part.name, part.filename or None, part.raw))
         part.close()

@@ -6,6 +6,7 @@ or in an error that says what to do.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import random
 import ssl
@@ -203,11 +204,16 @@ def test_a_finished_upload_that_is_gone_is_unknown_and_never_sent_again(
         arrived(receiver)
 
 
+@pytest.mark.parametrize("status", [408, 409, 413, 423, 429, 500, 502, 503])
 def test_a_failure_after_the_last_byte_is_unknown_when_the_upload_is_gone(
-    protocol: UploadProtocol, upload: Callable[..., ResumableUpload]
+    protocol: UploadProtocol,
+    status: int,
+    upload: Callable[..., ResumableUpload],
 ) -> None:
     forgetful = Behaviour(completed="gone")
-    failing = Rule(completing=True, status=500, keep=1.0, without=("upload-complete",))
+    failing = Rule(
+        completing=True, status=status, keep=1.0, without=("upload-complete",)
+    )
     with Receiver(behaviour=forgetful, rules=[failing]) as receiver:
         with pytest.raises(OutcomeUnknown, match="assume"):
             upload(receiver, protocol).send()
@@ -233,8 +239,9 @@ def test_a_server_that_wants_metadata_before_it_tells_the_offset_gets_it(
         upload(receiver, Tus()).send()
         arrived(receiver)
         metadata = receiver.delivery().metadata
-    assert metadata["filename"] == "film.bin"
-    assert metadata["filetype"].isascii()
+    name = base64.b64encode(b"film.bin").decode()
+    assert f"filename {name}" in metadata
+    assert "filetype " in metadata
 
 
 def test_content_without_a_name_is_refused_clearly_by_such_a_server(

@@ -259,6 +259,36 @@ def test_parameters_of_items_are_ignored() -> None:
     assert upload.offset == 5
 
 
+@pytest.mark.parametrize("status", [400, 409])
+@pytest.mark.parametrize("kind", ["mismatching-upload-offset", "completed-upload"])
+@pytest.mark.parametrize("complete", ["?0", "?1"])
+def test_a_problem_with_the_offset_is_never_the_final_answer(
+    status: int, kind: str, complete: str
+) -> None:
+    verb = Verb(RUFH().append(created(), ByteRange(0, 100)))
+    verb.start()
+    problem = f'{{"type": "https://iana.org/assignments/http-problem-types#{kind}"}}'
+    with pytest.raises(OffsetMismatch):
+        verb.answer(
+            status,
+            problem.encode(),
+            content_type="application/problem+json",
+            upload_complete=complete,
+        )
+
+
+@pytest.mark.parametrize(
+    "problem", [b'{"type": "https://example.test/not-a-film"}', b"[]", b"{", b"{}"]
+)
+def test_any_other_problem_is_the_targets_own(problem: bytes) -> None:
+    verb = Verb(RUFH().append(created(), ByteRange(0, 100)))
+    verb.start()
+    upload = verb.finish(
+        409, problem, content_type="application/problem+json", upload_complete="?1"
+    )
+    assert upload.complete
+
+
 def test_another_length_is_an_error() -> None:
     verb = Verb(RUFH().retrieve_offset(created()))
     verb.start()

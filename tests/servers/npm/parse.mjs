@@ -54,8 +54,7 @@ server.listen(0, '127.0.0.1', () => {
   const {port} = server.address()
   const sending = request({host: '127.0.0.1', port, method: 'POST', headers}, (answer) => {
     answer.resume().on('end', () => {
-      console.log(JSON.stringify(parts))
-      process.exit(0)
+      process.stdout.write(JSON.stringify(parts), () => process.exit(0))
     })
   })
   sending.end(body)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,14 +104,10 @@ def test_shell_blocks_name_commands_that_exist(document: str, line: str) -> None
 
 
 def check_poster(words: list[str]) -> None:
-    import click
     import typer.main
 
-    from poster_resume.cli import app
+    from poster_resume.cli.commands import app
 
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
+    group: Any = typer.main.get_command(app)  # of whichever click it brings
     command = group.commands[words[0]]
-    context = click.Context(command, info_name=words[0])
-    parser = command.make_parser(context)
-    parser.parse_args(words[1:])
+    command.make_context(words[0], words[1:], resilient_parsing=True)

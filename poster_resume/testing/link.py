@@ -20,7 +20,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from .faults import Fault, Faults, How, Pass
-from .relay import Loop, Relay
+from .loop import Loop
+from .relay import Relay
 from .sockets import LOOPBACK, listen, no_delay
 
 _T = TypeVar("_T")

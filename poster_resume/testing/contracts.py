@@ -30,22 +30,14 @@ def check_source(make: Callable[[], Source], content: bytes) -> None:
         try:
             assert source.length == len(content), "length is not that of the content"
             assert source.name, "a source has no name for messages"
+            validator = source.validator
             source.check()
             check(source, content)
             source.check()
-            assert source.validator == _validator_of(make), "the validator is unsteady"
+            assert source.validator == validator, "the validator is unsteady"
         finally:
             source.close()
             source.close()
-
-
-def _validator_of(make: Callable[[], Source]) -> str:
-    """Return the validator of another source of the same content."""
-    source = make()
-    try:
-        return source.validator
-    finally:
-        source.close()
 
 
 def _offsets(length: int) -> list[int]:
@@ -96,13 +88,15 @@ def _lends_its_file(source: Source, content: bytes) -> None:
     with lent as fd:
         if source.record() is not None:
             source.close()  # what is lent stays open
-        with open(fd, "rb", closefd=False) as file:
-            position = file.tell()
-            file.seek(source.base)
-            found = file.read(len(content))
-            file.seek(position)
+        position = os.lseek(fd, 0, os.SEEK_CUR)
+        os.lseek(fd, source.base, os.SEEK_SET)
+        found = b""
+        while len(found) < len(content):
+            block = os.read(fd, len(content) - len(found))
+            assert block, "the descriptor leads to less than the content"
+            found += block
+        os.lseek(fd, position, os.SEEK_SET)
         assert found == content, "the descriptor does not lead to the content"
-        os.fstat(fd)
 
 
 def _is_written_down(source: Source, content: bytes) -> None:

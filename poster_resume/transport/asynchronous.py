@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -24,7 +24,7 @@ from .direct import DirectTransport, target_of
 from .exchange import next_data
 from .family import FamilyName
 from .kernel import Kernel
-from .steps import Await, Failed, InThread, Steps, Wait
+from .steps import Await, Failed, InThread, Step, Steps, Wait
 
 if TYPE_CHECKING:
     import ssl
@@ -32,89 +32,120 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Waiter(Protocol):
-    async def wait(self, step: Wait) -> tuple[bool, bool]:
-        """Perform a wait."""
+class _AsyncioWaits:
+    """Performs waits on asyncio, from one to the next without waking a task.
 
-    def rest(self) -> None:
-        """Stop watching until the next wait."""
-
-
-class _AsyncioWaiter:
-    """Waits on asyncio; keeps watching from one wait to the next.
-
-    A wait then costs one future, and no system call to register and forget.
+    The generator is advanced where the loop says that the socket is ready; a
+    task is woken only for what is not a wait. A wait so costs one call of
+    epoll_wait: the socket stays watched, and one timer serves many waits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
         self._loop = asyncio.get_running_loop()
         self._sock: socket.socket | None = None
         self._reading = self._writing = False
-        self._future: asyncio.Future[None] | None = None
-        self._readable = self._writable = False
+        self._until: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._future: asyncio.Future[Step | _Done] | None = None
 
-    async def wait(self, step: Wait) -> tuple[bool, bool]:
-        if step.sock is not self._sock:
-            self.rest()
-            self._sock = step.sock
-        self._watch(step)
-        self._readable = self._writable = False
+    async def perform(self, step: Wait) -> Step | _Done:
+        """Perform *step* and all waits that follow; return what comes then."""
         self._future = self._loop.create_future()
-        timer = (
-            None
-            if step.seconds is None
-            else self._loop.call_later(step.seconds, self._wake)
-        )
+        self._arm(step)
         try:
-            await self._future
+            return await self._future
         finally:
             self._future = None
-            if timer is not None:
-                timer.cancel()
-        return self._readable, self._writable
+            self._rest()
 
-    def _watch(self, step: Wait) -> None:
+    def _arm(self, step: Wait) -> None:
         loop, sock = self._loop, step.sock
+        if sock is not self._sock:
+            self._unwatch()
+            self._sock = sock
         if step.readable is not self._reading:
             if step.readable:
-                loop.add_reader(sock, self._on_readable)
+                loop.add_reader(sock, self._advance, True, False)
             else:
                 loop.remove_reader(sock)
             self._reading = step.readable
         if step.writable is not self._writing:
             if step.writable:
-                loop.add_writer(sock, self._on_writable)
+                loop.add_writer(sock, self._advance, False, True)
             else:
                 loop.remove_writer(sock)
             self._writing = step.writable
-
-    def rest(self) -> None:
-        if self._sock is None:
+        self._until = None if step.seconds is None else loop.time() + step.seconds
+        if self._until is None:
             return
-        if self._reading:
+        if self._timer is not None:
+            if self._timer.when() <= self._until:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(self._until, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._until is None or self._future is None:
+            return
+        if self._loop.time() < self._until:
+            self._timer = self._loop.call_at(self._until, self._tick)
+            return
+        self._advance(False, False)
+
+    def _advance(self, readable: bool, writable: bool) -> None:
+        future = self._future
+        if future is None or future.done():
+            return
+        try:
+            step = self._steps.send((readable, writable))
+        except StopIteration as stop:
+            future.set_result(_Done(stop.value))
+        except Exception as exc:  # noqa: BLE001 (raised in the task that waits)
+            future.set_exception(exc)
+        else:
+            if isinstance(step, Wait):
+                self._arm(step)
+                return
+            future.set_result(step)
+        # Else a socket that stays ready would come again before the task does.
+        self._rest()
+
+    def _unwatch(self) -> None:
+        if self._sock is not None and self._reading:
             self._loop.remove_reader(self._sock)
-        if self._writing:
+        if self._sock is not None and self._writing:
             self._loop.remove_writer(self._sock)
         self._reading = self._writing = False
         self._sock = None
 
-    def _on_readable(self) -> None:
-        self._readable = True
-        self._wake()
-
-    def _on_writable(self) -> None:
-        self._writable = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+    def _rest(self) -> None:
+        self._unwatch()
+        self._until = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-class _TrioWaiter:
-    """Waits on trio, which waits for one event per task."""
+class _TrioWaits:
+    """Performs waits on trio, which waits for one event per task."""
 
-    async def wait(self, step: Wait) -> tuple[bool, bool]:
+    def __init__(self, steps: Steps[Any]) -> None:
+        self._steps = steps
+
+    async def perform(self, step: Wait) -> Step | _Done:
+        """Perform *step* and all waits that follow; return what comes then."""
+        following: Step = step
+        while isinstance(following, Wait):
+            ready = await self._ready(following)
+            try:
+                following = self._steps.send(ready)
+            except StopIteration as stop:
+                return _Done(stop.value)
+        return following
+
+    async def _ready(self, step: Wait) -> tuple[bool, bool]:
         import trio
 
         seconds = float("inf") if step.seconds is None else step.seconds
@@ -140,8 +171,11 @@ class _TrioWaiter:
                     nursery.cancel_scope.cancel()
         return got[0], got[1]
 
-    def rest(self) -> None:
-        pass
+
+class _Done(NamedTuple):
+    """A generator's result."""
+
+    result: Any
 
 
 def _on_trio() -> bool:
@@ -159,15 +193,14 @@ def _can_watch() -> bool:
 
 async def drive(steps: Steps[T]) -> T:
     """Perform *steps* on the running event loop and return their result."""
-    waiter: _Waiter = _TrioWaiter() if _on_trio() else _AsyncioWaiter()
+    waits = _TrioWaits(steps) if _on_trio() else _AsyncioWaits(steps)
     try:
-        step = next(steps)
+        step: Step | _Done = next(steps)
         while True:
             match step:
                 case Wait():
-                    step = steps.send(await waiter.wait(step))
+                    step = await waits.perform(step)
                 case InThread(work):
-                    waiter.rest()
                     # Not left behind when cancelled: it uses our descriptors.
                     try:
                         outcome = await anyio.to_thread.run_sync(work)
@@ -176,18 +209,19 @@ async def drive(steps: Steps[T]) -> T:
                     else:
                         step = steps.send(outcome)
                 case Await(awaitable):
-                    waiter.rest()
                     try:
                         outcome = await awaitable
                     except Exception as exc:  # noqa: BLE001 (the generator's own)
                         step = steps.throw(exc)
                     else:
                         step = steps.send(outcome)
+                case _Done(result):
+                    returned: T = result
+                    return returned
     except StopIteration as stop:
-        result: T = stop.value
-        return result
+        value: T = stop.value
+        return value
     finally:
-        waiter.rest()
         steps.close()
 
 

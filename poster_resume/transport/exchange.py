@@ -83,7 +83,7 @@ class Exchange:
         self._continue = False
         self._since = 0.0
         self._stride = CHUNK // 4
-        self._known_warm = -1
+        self._warm = 0  # the offset up to which a file is in memory
 
     def run(
         self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]
@@ -209,7 +209,7 @@ class Exchange:
         start = offset = piece.source.base + piece.offset
         stop = offset + piece.length
         sock = self._connection.sock.fileno()
-        self._known_warm = -1
+        self._warm = 0
         while offset < stop:
             size = min(CHUNK, stop - offset)
             try:
@@ -241,19 +241,19 @@ class Exchange:
     def _cold(self, fd: int, offset: int, size: int) -> bool:
         """Whether sending from *offset* would probably wait for the disk.
 
-        Asked of the last byte that the socket is likely to have room for: what
-        lies before it was asked about last time, or read ahead.
+        Files are read and forgotten in stretches, so the end of a chunk speaks
+        for all of it; asking about every page would cost more than it saves.
         """
         if not self._kernel.nowait:
             return True
-        last = offset + min(size, self._stride) - 1
-        probes = (last,) if offset <= self._known_warm + 1 else (offset, last)
-        for probe in probes:
+        if offset + min(size, self._stride) <= self._warm:
+            return False
+        for probe in (offset, offset + size - 1):
             try:
                 os.preadv(fd, [bytearray(1)], probe, os.RWF_NOWAIT)
             except OSError:  # not there, or the file system cannot tell
                 return True
-        self._known_warm = last
+        self._warm = offset + size
         return False
 
     def _copied(self, piece: SourceRange, fd: int | None, done: int) -> Steps[None]:

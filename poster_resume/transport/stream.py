@@ -203,26 +203,42 @@ class Segments:
             yield block
             self.report()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
         self.begin()
-        blocks = self._plain()
-        while True:
-            if self.in_memory:
-                block = next(blocks, None)
-            else:
-                block = await anyio.to_thread.run_sync(next, blocks, None)
-            if block is None:
-                return
-            self.check()
-            self.sent += len(block)
-            yield block
-            self.report()
+        return _AsyncBlocks(self, self._plain())
 
     def close(self) -> None:
         """Do nothing: the plan's owner closes the plan."""
 
     async def aclose(self) -> None:
         """Do nothing: the plan's owner closes the plan."""
+
+
+class _AsyncBlocks:
+    """The blocks of a stream, one by one.
+
+    No generator: those want to be closed, and httpx leaves them where a
+    connection breaks.
+    """
+
+    def __init__(self, stream: Segments, blocks: Iterator[bytes]) -> None:
+        self._stream, self._blocks = stream, blocks
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        stream = self._stream
+        stream.report()
+        if stream.in_memory:
+            block = next(self._blocks, None)
+        else:
+            block = await anyio.to_thread.run_sync(next, self._blocks, None)
+        if block is None:
+            raise StopAsyncIteration
+        stream.check()
+        stream.sent += len(block)
+        return block
 
 
 def _read(piece: SourceRange, size: int) -> Iterator[bytes]:

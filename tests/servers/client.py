@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import httpx
 import httpx2
@@ -168,7 +168,7 @@ def _on_asyncio(call: Call, events: list[Event]) -> Outcome:
 
 
 def _on_trio(call: Call, events: list[Event]) -> Outcome:
-    return cast("Outcome", trio.run(_awaited, call, events))
+    return trio.run(_awaited, call, events)
 
 
 _DRIVERS = {"blocking": _blocking, "asyncio": _on_asyncio, "trio": _on_trio}

@@ -39,7 +39,7 @@ def edges_of(layout: Layout) -> list[int]:
 
 #: Names that every parser gives back as they are.
 names = st.text(
-    st.characters(categories=("L", "N", "P"), exclude_characters='"\\%&;=,+<>'),
+    st.characters(categories=("L", "N", "P"), exclude_characters='"/\\%&;=,+<>'),
     min_size=1,
     max_size=20,
 )

@@ -74,7 +74,7 @@ class Form:
         self._seen: dict[int, tuple[Readable, str]] = {}
         self._explicit = boundary is not None
         self._blocks: list[_Laid] = []
-        self._set_boundary(boundary or boundaries.new_boundary())
+        self._set_boundary(boundaries.new_boundary() if boundary is None else boundary)
         try:
             lengths = array("Q")
             clean = True

@@ -43,16 +43,14 @@ def of_blocks(form: Iterable[Block]) -> str:
 
 
 def of_content(
-    content: bytes | os.PathLike[str] | Readable, content_type: str | None
+    content: bytes | os.PathLike[str] | Readable,
+    content_type: str | None,
+    offset: int | None = None,
 ) -> str:
-    """Return the identity of a raw representation.
-
-    Raises:
-        InvalidParameter: it cannot be sent.
-    """
+    """Return the identity of a raw representation: *content* from *offset* on."""
     state = hashlib.sha256(b"content\n")
     state.update(_joined(content_type))
-    state.update(_content(content))
+    state.update(_content(content, offset))
     return state.hexdigest()
 
 
@@ -67,7 +65,7 @@ def _plain(name: str, value: str | bytes | int) -> bytes:
 def _field(field: Field) -> bytes:
     literal = None if field.literal is None else field.literal.hex()
     given = _joined(field.filename, field.content_type, literal)
-    if isinstance(field.content, bytes) and given == _NOTHING:
+    if isinstance(field.content, bytes) and not field.file and given == _NOTHING:
         return _plain(field.name, field.content)
     # A part of a file is another content than the whole of it.
     where = _joined(
@@ -79,19 +77,21 @@ def _field(field: Field) -> bytes:
         key,
         given,
         where,
-        _content(field.content, field.offset),
+        _content(field.content, field.offset, field.length),
     )
 
 
 def _content(
-    content: bytes | os.PathLike[str] | Readable, offset: int | None = None
+    content: bytes | os.PathLike[str] | Readable,
+    offset: int | None = None,
+    length: int | None = None,
 ) -> bytes:
     if isinstance(content, bytes):
         return b"sha256 " + _digest(content)
     if isinstance(content, Readable):
         if type(content) is io.BytesIO and not content.closed:
             start = content.tell() if offset is None else offset
-            return b"sha256 " + _digest(content.getvalue()[start:])
+            return b"sha256 " + _digest(content.getvalue()[start:][:length])
         place = place_of(content)
         if place is None:
             return _unique()

@@ -150,13 +150,9 @@ def opened(
 
 
 def place_of(file: Readable) -> tuple[str, int] | None:
-    """Return path and position of an open file, None if no path leads to it.
-
-    Raises:
-        InvalidParameter: it is closed or in text mode.
-    """
-    check_binary(file, "content")
-    start, fd = _position(file), _descriptor(file)
+    """Return path and position of an open file, None if no path leads to it."""
+    start = _position(file)
+    fd = None if start is None else _descriptor(file)
     if start is None or fd is None:
         return None
     path = _path_of(file, os.fstat(fd))

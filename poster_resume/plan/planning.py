@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePath
 from typing import BinaryIO, cast
 
 from poster.disposition import Escaping
@@ -11,10 +12,10 @@ from poster.disposition import Escaping
 from ..errors import InvalidParameter
 from ..media_types import media_type
 from ..records import SameFile
-from ..sources import MemorySource, Source
+from ..sources import FileSource, MemorySource, Source
 from . import identity
 from .form import Form
-from .opened import Spooling, Stream, at_path, name_of, opened
+from .opened import Spooling, Stream, at_path, name_of, opened, place_of
 from .params import Params, Readable, file_content
 from .parts import Raw
 from .plan import Plan
@@ -105,11 +106,13 @@ def plan_content(
         found = at_path(given, label, same_file, spooling)
     if isinstance(found, Stream):
         found = spooling.spool(found, label, None)
-    if content_type is None:
-        named = None if isinstance(given, bytes) else name_of(given)
-        content_type = media_type(named or "")
-    whose = identity.of_content(given, content_type)
-    return Plan(Raw(found.length), (found,), content_type, identity=lambda: whose)
+    named = None if isinstance(given, bytes) else name_of(given)
+    return Plan(
+        Raw(found.length),
+        (found,),
+        content_type or media_type(named or ""),
+        identity=_whose(given, found, content_type),
+    )
 
 
 def identity_of(content: object, content_type: str | None = None) -> str:
@@ -128,6 +131,20 @@ def identity_of(content: object, content_type: str | None = None) -> str:
     if isinstance(content, bytes | os.PathLike | Readable):
         return identity.of_content(_content(content), content_type)
     return identity.of_params(cast(Params, content))
+
+
+def _whose(
+    given: bytes | os.PathLike[str] | Readable, found: Source, content_type: str | None
+) -> Callable[[], str]:
+    """Return what finds the identity of *given*, which may be closed by then."""
+    if isinstance(given, Readable) and isinstance(found, FileSource):
+        if place_of(given) is not None:
+            return lambda: identity.of_content(
+                PurePath(found.path), content_type, found.base
+            )
+    elif isinstance(given, Readable) and isinstance(found, MemorySource):
+        return lambda: identity.of_content(found.data, content_type)
+    return lambda: identity.of_content(given, content_type)
 
 
 def _content(content: object) -> bytes | os.PathLike[str] | Readable:

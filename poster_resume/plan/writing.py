@@ -54,7 +54,10 @@ class Written:
 
     def __init__(self, record: PlanRecord) -> None:
         self._lengths = lengths = array("q")
-        lengths.frombytes(_expanded(record.lengths))
+        packed = _expanded(record.lengths)
+        if len(packed) % 16:
+            raise _damaged()
+        lengths.frombytes(packed)
         if sys.byteorder == "big":
             lengths.byteswap()
         self._inline = _expanded(record.headers)
@@ -74,8 +77,7 @@ class Written:
         self._starts, self._first, self.ends = starts, first, ends
         known = [each.length for each in record.sources]
         if (
-            len(lengths) % 2
-            or length != record.length
+            length != record.length
             or inline != len(self._inline)
             or [-1 - each for each in lengths if each < 0] != known
         ):

@@ -1,0 +1,50 @@
+"""The command ``poster``. Here is only what must work without the extra ``cli``.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 rejected by the server, 4 outcome
+unknown, 75 failed but resumable, 130 interrupted (143 by SIGTERM, 129 by
+SIGHUP).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+#: What the extra installs; nothing of it is imported before it is needed.
+_EXTRA = frozenset({"typer", "rich", "click"})
+_REMEDY = (
+    "poster: the command needs typer and rich; "
+    "install them with: pip install 'poster-resume[cli]'\n"
+)
+
+
+def main() -> None:
+    """Run the command with the arguments of this process, and exit."""
+    _open_standard_streams()
+    try:
+        from .commands import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRA:
+            raise
+        sys.stderr.write(_REMEDY)
+        sys.exit(2)
+    sys.exit(run())
+
+
+def _open_standard_streams() -> None:
+    """Put the null device where a standard stream was closed (``>&-``).
+
+    Otherwise the next file to be opened, such as the database, would get its
+    descriptor, and messages would be written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115

@@ -1,0 +1,148 @@
+"""What a failure means to whoever sits at the command line.
+
+One sentence, what to do about it, and an exit code. The library's messages
+name its parameters; here they get the names of the options.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..errors import (
+    InvalidParameter,
+    NotResumable,
+    OutcomeUnknown,
+    SourceChanged,
+    SourceError,
+    StoreError,
+    Unauthorized,
+    UploadBusy,
+    UploadError,
+    UploadPaused,
+    UploadRejected,
+)
+
+DONE, FAILED, USAGE, REJECTED, UNKNOWN = 0, 1, 2, 3, 4
+#: As sysexits.h has it: a temporary failure, try again later.
+RESUMABLE = 75
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failure as it is told: a sentence, remedies, and the exit code.
+
+    *resume* is the command that goes on with the upload, if there is one.
+    """
+
+    code: int
+    message: str
+    remedies: tuple[str, ...] = ()
+    resume: str | None = None
+    kind: str = "Mistake"
+    upload_id: str | None = None
+    lines: tuple[str, ...] = field(default=(), compare=False)
+
+
+def explained(error: UploadError, *, go_on: str = "poster resume {id}") -> Failure:
+    """Return what *error* comes to; *go_on* is the command, with ``{id}`` in it."""
+    code = _code(error)
+    resume = None
+    kept = error.upload_id is not None
+    if code in (RESUMABLE, UNKNOWN, INTERRUPTED) and kept:
+        resume = go_on.format(id=error.upload_id)
+    return Failure(
+        code,
+        in_options(str(error)),
+        tuple(_remedies(error, resume)),
+        resume,
+        type(error).__name__,
+        error.upload_id,
+    )
+
+
+def in_options(message: str) -> str:
+    """Return *message* with the names of options for those of parameters."""
+    for pattern, replacement in _SPOKEN:
+        message = pattern.sub(replacement, message)
+    return message
+
+
+def _code(error: UploadError) -> int:
+    match error:
+        case InvalidParameter():
+            return USAGE
+        case UploadRejected():
+            return REJECTED
+        case OutcomeUnknown():
+            return UNKNOWN
+        case UploadPaused():
+            return INTERRUPTED
+        case NotResumable() | SourceChanged():
+            # A changed file stays changed: a script that tries again on 75
+            # would try for ever.
+            return FAILED
+        case StoreError() | SourceError() if error.upload_id is None:
+            return FAILED
+        case _ if error.resumable:
+            return RESUMABLE
+        case _:
+            return FAILED
+
+
+def _remedies(error: UploadError, resume: str | None) -> list[str]:
+    match error:
+        case OutcomeUnknown() if resume:
+            return [
+                "look on the server whether it is there, then",
+                f"{resume} --assume complete   (it is there)",
+                f"{resume} --assume lost       (it is not: send it anew)",
+            ]
+        case SourceChanged() if error.upload_id is not None:
+            return [
+                "bring the file back as it was, or send anew with --on-change restart, "
+                f"or give up with: poster cancel {error.upload_id}"
+            ]
+        case UploadBusy():
+            return ["wait for it with --wait SECONDS"]
+        case Unauthorized():
+            again = f": {resume} -H ..." if resume else ""
+            return [f"give other credentials by -H or --user{again}"]
+        case _ if resume:
+            return [f"go on with: {resume}"]
+        case UploadPaused():
+            return ["nothing is lost: run the same command again"]
+        case _ if error.resumable and _code(error) == RESUMABLE:
+            return ["try again later: the same command goes on where this one stopped"]
+        case _:
+            return []
+
+
+def _word(pattern: str, replacement: str) -> tuple[re.Pattern[str], str]:
+    return re.compile(pattern), replacement
+
+
+_SPOKEN: Final = (
+    _word(r"[;:] call send\(\)( again)?( to go on| then)?", ""),
+    _word(r'[;:,]? (then )?send again with assume="complete" or assume="lost"', ""),
+    _word(r'Tus\(form="(\w+)"\)', r"--tus-form \1"),
+    _word(r"\breplay=\"(\w+)\"", r"--replay \1"),
+    _word(r"\bstore=None\b", "--no-state"),
+    _word(r"\bstore=(?!\w)", "--state"),
+    _word(r"\brequire_resumable\b", "--require-resumable"),
+    _word(r"^params: (?=')", "-F "),
+    _word(r"^params: ", "-F: "),
+    _word(r"^target: ", "URL: "),
+    _word(r"^headers: ", "-H: "),
+    _word(r"^upload_id: ", ""),
+    _word(
+        r"^(content|content_type|chunk_size|checksum|deadline|wait|protocol"
+        r"|trusted_origins|key|metadata|method): ",
+        r"--\1: ",
+    ),
+    _word(r"^--content_type", "--content-type"),
+    _word(r"^--chunk_size", "--chunk-size"),
+    _word(r"^--trusted_origins", "--trusted-origin"),
+)

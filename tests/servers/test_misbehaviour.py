@@ -34,7 +34,14 @@ from poster_resume import (
     UploadProtocol,
     UploadRejected,
 )
-from poster_resume.testing import Behaviour, Receiver, Rule, drop_final_answer
+from poster_resume.testing import (
+    Behaviour,
+    Link,
+    Receiver,
+    Rule,
+    Stall,
+    drop_final_answer,
+)
 
 CONTENT = random.Random(2).randbytes(700_001)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -58,7 +65,10 @@ def protocol(request: pytest.FixtureRequest) -> UploadProtocol:
 @pytest.fixture
 def upload(tmp_path: Path, film: Path) -> Callable[..., ResumableUpload]:
     def prepared(
-        receiver: Receiver, protocol: UploadProtocol | str, **options: Any
+        receiver: Receiver,
+        protocol: UploadProtocol | str,
+        base: str | None = None,
+        **options: Any,
     ) -> ResumableUpload:
         name = protocol if isinstance(protocol, str) else protocol.name
         policy = RetryPolicy(
@@ -67,7 +77,7 @@ def upload(tmp_path: Path, film: Path) -> Callable[..., ResumableUpload]:
             settle=0.05,
         )
         return ResumableUpload(
-            f"{receiver.url}/{'tus' if name == 'auto' else name}",
+            f"{base or receiver.url}/{'tus' if name == 'auto' else name}",
             **{
                 "content": film,
                 "protocol": protocol,
@@ -186,6 +196,26 @@ def test_a_server_that_is_busy_with_the_last_request_is_waited_for(
     ]
     with Receiver(rules=rules) as receiver:
         upload(receiver, protocol).send()
+        arrived(receiver)
+
+
+@pytest.mark.parametrize("concurrency", ["kill", "refuse", "wait", "share"])
+def test_a_request_that_hangs_at_the_server_is_outlived(
+    protocol: UploadProtocol,
+    concurrency: Any,
+    upload: Callable[..., ResumableUpload],
+) -> None:
+    # The link holds the first append back, with the server's end open, for
+    # longer than the client is patient.
+    hanging = Stall(300_000, seconds=0.6)
+    short = Timeouts(progress=0.2, answer=0.2, probe=0.4)
+    behaviour = Behaviour(concurrency=concurrency)
+    with (
+        Receiver(behaviour=behaviour) as receiver,
+        Link(receiver.port, [hanging]) as link,
+    ):
+        what = upload(receiver, protocol, timeouts=short, base=link.url)
+        what.send()
         arrived(receiver)
 
 

@@ -81,6 +81,13 @@ def test_what_no_receiver_takes_for_a_delimiter_is_not_found(data: bytes) -> Non
     assert not occurs(b"B", data)
 
 
+@pytest.mark.parametrize("cut", range(len(b"long before\r\n--AB and after")))
+def test_a_delimiter_is_found_in_two_blocks_cut_anywhere(cut: int) -> None:
+    content = b"long before\r\n--AB and after"
+    scan = Scan(b"AB")
+    assert scan.feed(content[:cut]) or scan.feed(content[cut:])
+
+
 @given(
     st.lists(st.sampled_from([b"--", b"AB", b"-", b"A", b"\r", b"\n", b"x", b""])),
     st.data(),

@@ -293,4 +293,5 @@ def test_independent_parsers_read_the_names_of_the_browsers_spelling(name: str) 
 def test_independent_parsers_read_the_names_of_the_quoted_spelling(name: str) -> None:
     for parser in parsers.starlette, parsers.werkzeug:
         read = read_by(parser, name, Escaping.QUOTED)
-        assert read == name.replace("\r", "%0D").replace("\n", "%0A")
+        # Some undo what browsers do here too, so "%22" may become a quote.
+        assert escaped(read) == escaped(name)

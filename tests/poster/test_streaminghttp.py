@@ -619,10 +619,11 @@ def test_a_post_becomes_a_get_without_entity_headers(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_requests_without_body_are_redirected_as_they_are(
-    method: str, opener: urllib.request.OpenerDirector
+    method: str, code: int, opener: urllib.request.OpenerDirector
 ) -> None:
-    with serving(once("308 Permanent Redirect", "Location: /foo")) as server:
+    with serving(once(f"{code} Elsewhere", "Location: /foo")) as server:
         answered(opener, Request(f"{server.url}/start", method=method))
     assert [r.method for r in server.requests] == [method, method]
 
@@ -962,10 +963,11 @@ class Moody(socket.socket):
 
     peer: socket.socket
     moods: Iterator[type[OSError]]
+    said = b"more"
 
     def send(self, data: Any, flags: int = 0) -> int:
         for mood in self.moods:
-            self.peer.sendall(b"more")
+            self.peer.sendall(self.said)
             raise mood
         return super().send(data, flags)
 
@@ -981,6 +983,32 @@ def test_a_write_that_wants_to_read_goes_on_when_something_came() -> None:
         assert peer.recv(10) == b"abc"
         assert answer.data == b"HTTP/1.1 200 OK\r\n\r\nmoremore"
         assert moody.gettimeout() is None
+
+
+def test_an_answer_that_comes_with_the_broken_connection_is_received() -> None:
+    ours, peer = socket.socketpair()
+    with Moody(fileno=ours.detach()) as moody, peer:
+        moody.peer, moody.said = peer, b"HTTP/1.1 413 Too Large\r\n\r\n"
+        moody.moods, answer = iter([ConnectionResetError]), duplex.Answer()
+        with duplex.Duplex(moody, answer) as line, pytest.raises(duplex.Refused):
+            line.send(b"abc")
+        assert answer.data == moody.said
+
+
+def test_a_server_that_said_all_and_stops_reading_is_a_timeout_not_a_busy_loop() -> (
+    None
+):
+    ours, peer = socket.socketpair()
+    with ours, peer:
+        ours.settimeout(0.1)
+        peer.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.shutdown(socket.SHUT_WR)
+        with (
+            duplex.Duplex(ours, duplex.Answer()) as line,
+            pytest.raises(TimeoutError, match="while sending the body"),
+        ):
+            line.send(bytes(LARGE))
+        assert ours.gettimeout() == 0.1
 
 
 def test_a_kernel_that_is_busy_is_asked_again(

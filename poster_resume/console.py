@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from .errors import TransportError
 from .progress import Event, Progress
@@ -31,13 +31,8 @@ _INTERRUPTION_INTERVAL = 2.0
 #: Seconds without a byte after which a bar says so.
 _SILENCE = 3.0
 
-_TOLD: Mapping[str, str] = {
-    "found": "going on with an earlier upload",
-    "restarted": "starting over",
-    "not_resumable": "not resumable",
-    "went_back": "went back",
-    "refreshed": "credentials were refused; trying others",
-}
+#: Events that people want to hear of at any rate, in the words of their messages.
+_TOLD: Final = frozenset({"found", "restarted", "not_resumable", "went_back"})
 
 
 class Console:
@@ -256,9 +251,9 @@ class Watcher:
             again = f"; again in {event.wait:.1f} s" if event.wait else ""
             console.say(f"interrupted: {event.message}{again}")
         elif event.kind in _TOLD or console.verbose:
-            said = _TOLD.get(event.kind, event.kind.replace("_", " "))
-            if event.message:
-                said = f"{said}: {event.message}"
+            said = event.message or event.kind.replace("_", " ")
+            if console.verbose and event.message:
+                said = f"{event.kind.replace('_', ' ')}: {event.message}"
             if event.offset:
                 said = f"{said}, from {spell_size(event.offset)} on"
             console.say(said)

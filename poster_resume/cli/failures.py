@@ -115,7 +115,7 @@ def _remedies(error: UploadError, resume: str | None) -> list[str]:
         case UploadPaused():
             return ["nothing is lost: run the same command again"]
         case _ if error.resumable and _code(error) == RESUMABLE:
-            return ["try again later: the same command goes on where this one stopped"]
+            return ["nothing was sent yet; run the same command again later"]
         case _:
             return []
 

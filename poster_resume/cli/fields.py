@@ -182,8 +182,7 @@ def _attributes(label: str, text: str) -> tuple[str | None, str | None]:
                 piece = text.partition(";")[0]
                 raise Mistake(
                     f"{label}: {';' + piece!r} is neither ;type= nor ;filename=; "
-                    f'put a value that holds ; in "double quotes", or use '
-                    f"--form-string: {_WRITE_TEXT}"
+                    f'put a value that holds ; in "double quotes"; {_WRITE_TEXT}'
                 )
     return content_type, filename
 

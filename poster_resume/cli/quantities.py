@@ -37,8 +37,9 @@ def parse_size(text: str) -> int:
         raise ValueError(f"{text!r} is no size; write it like 500k, 64MiB or 1GB")
     whole, _, fraction = match[1].partition(".")
     # Integer arithmetic: a float has not enough digits for sizes in bytes.
-    value = int(whole or "0") * factor
-    return value + int(fraction or "0") * factor // 10 ** len(fraction)
+    digits = int(whole + fraction)
+    shift: int = 10 ** len(fraction)
+    return digits * factor // shift
 
 
 def parse_seconds(text: str) -> float:

@@ -10,13 +10,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console, Watcher, counted, spell_size
 from ..errors import UploadError, UploadPaused, UploadRejected
-from .failures import DONE, FAILED, USAGE, Failure, explained
+from .failures import DONE, FAILED, USAGE, Failure, explained, in_options
 from .fields import Mistake, parse_headers
 from .interruption import Interruption
 from .quantities import parse_seconds, parse_size
@@ -218,7 +218,8 @@ class Run:
                     # From here on there is something to pause.
                     assert upload is not None
                     self._interruption.sending(upload.pause)
-                    watcher.on_event(event)
+                    message = in_options(event.message)
+                    watcher.on_event(replace(event, message=message))
                     if on_event is not None:
                         on_event(event)
 

@@ -112,7 +112,8 @@ def _choice(found: Discovery, *, form: bool) -> str:
 def _limit(name: str, value: int) -> str:
     if name in _SECONDS:
         return spell_seconds(value)
-    return f"{value:,} bytes ({spell_size(value)})"
+    spelled = f" ({spell_size(value)})" if value >= 1024 else ""
+    return f"{value:,} bytes{spelled}"
 
 
 def _interims(manner: Manner, url: str) -> str | None:

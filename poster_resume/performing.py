@@ -171,7 +171,7 @@ class Workbench:
     def planned(self) -> Plan:
         """Plan what the caller gave."""
         arguments = self._arguments
-        spool = self.store.spool_directory()
+        spool = self.store.spool_directory  # made only if something is spooled
         if arguments.params is not None:
             protocol = arguments.protocol
             if protocol is not None and protocol.form == "file":

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 from ..errors import InvalidParameter, SourceError
 from ..records import SameFile
@@ -29,6 +29,9 @@ from ..sources.seekable import Seekable
 from ..sources.states import FileState
 from .params import Readable
 
+#: A directory, a callable that names one, or None.
+SpoolDirectory: TypeAlias = Path | Callable[[], Path] | None
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -39,9 +42,13 @@ class Stream:
 
 
 class Spooling:
-    """Where streams are spooled: None forbids it. *limit* is the most bytes of all."""
+    """Where streams are spooled: None forbids it. *limit* is the most bytes of all.
 
-    def __init__(self, directory: Path | None, limit: int | None) -> None:
+    A callable is asked for the directory when there is something to spool, and
+    not before: it may have to be made.
+    """
+
+    def __init__(self, directory: SpoolDirectory, limit: int | None) -> None:
         if limit is not None and limit < 0:
             raise InvalidParameter(f"spool_limit: {limit} is negative")
         self.directory, self._limit = directory, limit
@@ -53,11 +60,12 @@ class Spooling:
             InvalidParameter: it is too long, or no text is expected.
             SourceError: it cannot be kept.
         """
-        assert self.directory is not None
+        directory = self.directory() if callable(self.directory) else self.directory
+        assert directory is not None
         try:
             source = spooled(
                 stream.read,
-                self.directory,
+                directory,
                 what=label,
                 limit=self._limit,
                 length=length,

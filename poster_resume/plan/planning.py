@@ -15,7 +15,15 @@ from ..records import SameFile
 from ..sources import FileSource, MemorySource, Source
 from . import identity
 from .form import Form
-from .opened import Spooling, Stream, at_path, name_of, opened, place_of
+from .opened import (
+    SpoolDirectory,
+    Spooling,
+    Stream,
+    at_path,
+    name_of,
+    opened,
+    place_of,
+)
 from .params import Params, Readable, file_content
 from .parts import Raw
 from .plan import Plan
@@ -27,7 +35,7 @@ def plan_form(
     boundary: str | None = None,
     escaping: Escaping = Escaping.BROWSER,
     scan: bool = False,
-    spool: Path | None = None,
+    spool: SpoolDirectory = None,
     spool_limit: int | None = None,
     same_file: SameFile = "strict",
 ) -> Plan:
@@ -48,8 +56,8 @@ def plan_form(
             begin a line of a value.
         escaping: how names and filenames are spelled.
         scan: look for the boundary in files too; reads them all.
-        spool: directory for streams that can be read only once. Their files are not
-            removed by closing the plan.
+        spool: directory for streams that can be read only once, or a callable that is
+            asked for one if need be. Closing the plan does not remove their files.
         spool_limit: the most bytes of streams that are spooled for this plan.
         same_file: what makes a file another one: ``"strict"`` another size, mtime or
             inode; ``"size+mtime"`` leaves out the inode; ``"sha256"`` compares
@@ -81,7 +89,7 @@ def plan_content(
     content: Path | bytes | BinaryIO,
     *,
     content_type: str | None = None,
-    spool: Path | None = None,
+    spool: SpoolDirectory = None,
     spool_limit: int | None = None,
     same_file: SameFile = "strict",
 ) -> Plan:

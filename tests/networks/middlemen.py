@@ -159,7 +159,7 @@ def found(program: str) -> str:
 
 @contextlib.contextmanager
 def running(command: list[str], port: int, **environment: str) -> Iterator[None]:
-    """Run *command* until the block ends; it listens on *port* when the block begins."""
+    """Run *command* until the block ends; it listens on *port* from its beginning."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

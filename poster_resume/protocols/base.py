@@ -102,8 +102,8 @@ class UploadProtocol(ABC):
         """
         return None
 
-    def creation_broke(self, upload: Upload) -> Upload:
-        """Return *upload* after a creation that carried content came to nothing."""
+    def created_carefully(self, upload: Upload) -> Upload:
+        """Return *upload* so that its creation will carry nothing."""
         return upload
 
     @abstractmethod

@@ -153,8 +153,9 @@ class RUFH(UploadProtocol):
             return ByteRange(0, length)
         return None
 
-    def creation_broke(self, upload: Upload) -> Upload:
-        return upload.evolve(session=upload.session | {"interrupted": True})
+    def created_carefully(self, upload: Upload) -> Upload:
+        careful = {"interrupted": True, "optimistic": False}
+        return upload.evolve(session=upload.session | careful)
 
     def create(self, upload: Upload) -> Flow[Upload]:
         """Create the upload resource (section 4.2)."""

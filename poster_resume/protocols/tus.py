@@ -133,7 +133,7 @@ class Tus(UploadProtocol):
         size = upload.append_size or self.limits(upload).default_append_size or length
         return ByteRange(0, min(size, length))
 
-    def creation_broke(self, upload: Upload) -> Upload:
+    def created_carefully(self, upload: Upload) -> Upload:
         return upload.evolve(session=upload.session | {"with_upload": False})
 
     def create(self, upload: Upload) -> Flow[Upload]:

@@ -74,6 +74,7 @@ class Session:
         except OutcomeUnknown:
             yield from self._settle(self.upload.evolve(phase="unknown"))
             raise
+        yield from report(Event("complete", offset=self.upload.offset))
         return self.upload
 
     def cancel(self) -> Flow[None]:
@@ -195,6 +196,10 @@ class Session:
             protocol.prepare(self.upload, interims=self._rules.interims)
         )
         carried = protocol.creation_content(upload)
+        largest = upload.append_size or self._rules.chunk_size
+        if carried is not None and largest is not None and carried.length > largest:
+            upload = protocol.created_carefully(upload)
+            carried = protocol.creation_content(upload)
         content = carried or ByteRange(0, 0)
         yield from self._settle(upload)
         if carried is not None:
@@ -204,7 +209,7 @@ class Session:
         except UploadError as error:
             yield from self._unsent(error, content)
             if content.length and self.upload.resource is None:
-                yield from self._settle(protocol.creation_broke(self.upload))
+                yield from self._settle(protocol.created_carefully(self.upload))
                 self._broken = left(error, content)
             raise
         self._interrupted = False

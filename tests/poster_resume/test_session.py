@@ -588,3 +588,20 @@ def test_append_sizes_keep_every_limit() -> None:
     assert next_append(upload, limits) == ByteRange(0, 100)
     learned = upload.evolve(append_size=64)
     assert next_append(learned, limits, 1000) == ByteRange(0, 64)
+
+
+def test_a_chunk_size_bounds_what_a_creation_carries_too() -> None:
+    protocol = RUFH(creation="optimistic")
+    played = Played(upload_of(1000, "rufh"), protocol, interims=True, chunk_size=400)
+    create = played.start()
+    assert create.content == ByteRange(0, 0)
+    append = played.answer(201, location="/files/1", upload_complete="?0")
+    assert append.content == ByteRange(0, 400)
+
+
+def test_the_end_is_told() -> None:
+    played = Played(upload_of(10), Tus())
+    played.start()
+    played.answer(201, location="/files/1")
+    played.finish(204, upload_offset="10")
+    assert played.kinds[-1] == "complete"

@@ -10,7 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NoReturn
 
 from .errors import SourceChanged
 from .layout import Extent, Inline, Segment
@@ -57,13 +57,39 @@ def read_into(plan: Plan, offset: int, buffer: memoryview) -> int:
     return at
 
 
+class Blocks:
+    """The bytes of a plan, or of a *window* of it, from the beginning each time.
+
+    For clients that send a redirected request again without going back to where its
+    file stood, but iterate anew over anything else (httpx).
+
+    Raises:
+        IndexError: *window* reaches past the end of the plan.
+    """
+
+    def __init__(self, plan: Plan, window: ByteRange | None = None) -> None:
+        whole = ByteRange(0, plan.length)
+        self._plan, self._window = plan, whole if window is None else window
+        plan.layout.cut(self._window)
+
+    @property
+    def length(self) -> int:
+        """How many bytes the blocks have together."""
+        return self._window.length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the blocks, as `iter_bytes` does."""
+        return iter_bytes(self._plan, self._window)
+
+
 class Body(io.RawIOBase):
     """The bytes of a plan, or of a *window* of it, as a binary file to read.
 
     What clients do with files works: reading in pieces of any size, seeking and
     telling, asking for the length, rewinding for a redirect. It has no descriptor,
     as no file holds these bytes. Each Body has its own position; one Body is for one
-    thread. Closing it leaves the plan open.
+    thread. Closing it leaves the plan open. For httpx, which never rewinds, `Blocks`
+    are the better content where redirects or challenges may come.
 
     Raises:
         IndexError: *window* reaches past the end of the plan.
@@ -189,6 +215,10 @@ class Body(io.RawIOBase):
         count = read_into(self._plan, start, view)
         self._position += count
         return count
+
+    def write(self, data: object, /) -> NoReturn:
+        """Raise ``io.UnsupportedOperation``: a body can only be read."""
+        raise io.UnsupportedOperation("a body can only be read")
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopened, (self._plan, self._window, self._position)

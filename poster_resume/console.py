@@ -28,6 +28,8 @@ Mode: TypeAlias = Literal["live", "lines", "json", "quiet"]
 LINE_INTERVAL, JSON_INTERVAL = 5.0, 1.0
 #: Seconds between two lines about interruptions: a bad link has hundreds.
 _INTERRUPTION_INTERVAL = 2.0
+#: Seconds of waiting that a bar says the reason of.
+_WORTH_TELLING = 0.5
 #: Seconds without a byte after which a bar says so.
 _SILENCE = 3.0
 
@@ -114,7 +116,11 @@ class Console:
             )
         for row in rows:
             table.add_row(*(Text(printable(str(cell))) for cell in row))
-        console.print(table)
+        with console.capture() as captured:
+            console.print(table)
+        for each in captured.get().splitlines():
+            sys.stdout.write(each.rstrip() + "\n")
+        sys.stdout.flush()
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Watcher]:
@@ -149,8 +155,8 @@ class Console:
         if self._above is not None:
             self._above.print(shown, markup=False, soft_wrap=True)
             return
-        # Who closed standard error does not want to know.
-        with contextlib.suppress(BrokenPipeError):
+        # Who closed standard error does not want to know; a full disk cannot.
+        with contextlib.suppress(OSError):
             sys.stderr.write(shown + "\n")
             sys.stderr.flush()
 
@@ -193,8 +199,8 @@ class Watcher:
         view, moment = self._view, time.monotonic()
         if event.kind == "interrupted":
             view.cuts += isinstance(event.error, TransportError)
-            wait = event.wait or 0
-            view.note, view.note_until = event.message, moment + wait
+            if event.wait is not None and event.wait >= _WORTH_TELLING:
+                view.note, view.note_until = event.message, moment + event.wait
         elif event.kind in ("resumed", "acknowledged", "created"):
             view.note_until = 0.0
         if event.kind in ("resumed", "found"):

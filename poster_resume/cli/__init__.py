@@ -7,6 +7,7 @@ SIGHUP).
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -20,7 +21,7 @@ _REMEDY = (
 
 def main() -> None:
     """Run the command with the arguments of this process, and exit."""
-    _open_standard_streams()
+    _prepare_standard_streams()
     try:
         from .commands import run
     except ModuleNotFoundError as error:
@@ -31,9 +32,10 @@ def main() -> None:
     sys.exit(run())
 
 
-def _open_standard_streams() -> None:
-    """Put the null device where a standard stream was closed (``>&-``).
+def _prepare_standard_streams() -> None:
+    """Make standard streams fit for use: open, and able to show any text.
 
+    The null device takes the place of one that was closed (``>&-``).
     Otherwise the next file to be opened, such as the database, would get its
     descriptor, and messages would be written into it.
     """
@@ -48,3 +50,7 @@ def _open_standard_streams() -> None:
         if getattr(sys, name) is None:
             mode = "r" if number == 0 else "w"
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be spellable where they are shown.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

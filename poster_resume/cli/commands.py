@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..console import Console
-from .failures import DONE
+from .failures import DONE, INTERRUPTED
 from .fields import Mistake
 from .interruption import Interruption
 from .running import Manner, Run, guarded
@@ -646,13 +646,18 @@ def options(
 
 def run() -> int:
     """Run the command with the arguments of this process; return its exit code."""
+
+    def command() -> int:
+        try:
+            app(prog_name="poster")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else DONE
+        return DONE
+
     try:
-        app(prog_name="poster")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else DONE
+        return guarded(Console(), command)  # help is output, too
     except KeyboardInterrupt:
-        return 130
-    return DONE
+        return INTERRUPTED
 
 
 def _exit(console: Console, command: Callable[[Run], int]) -> None:

@@ -7,7 +7,7 @@ name its parameters; here they get the names of the options.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from ..errors import (
@@ -43,7 +43,6 @@ class Failure:
     resume: str | None = None
     kind: str = "Mistake"
     upload_id: str | None = None
-    lines: tuple[str, ...] = field(default=(), compare=False)
 
 
 def explained(error: UploadError, *, go_on: str = "poster resume {id}") -> Failure:
@@ -106,7 +105,7 @@ def _remedies(error: UploadError, resume: str | None) -> list[str]:
                 f"or give up with: poster cancel {error.upload_id}"
             ]
         case UploadBusy():
-            return ["wait for it with --wait SECONDS"]
+            return []
         case Unauthorized():
             again = f": {resume} -H ..." if resume else ""
             return [f"give other credentials by -H or --user{again}"]
@@ -126,9 +125,15 @@ def _word(pattern: str, replacement: str) -> tuple[re.Pattern[str], str]:
 
 _SPOKEN: Final = (
     _word(r"[;:] call send\(\)( again)?( to go on| then)?", ""),
-    _word(r'[;:,]? (then )?send again with assume="complete" or assume="lost"', ""),
+    _word(
+        r"(; look on the server,)? (then )?send again with "
+        r'assume="complete" or assume="lost"',
+        "",
+    ),
+    _word(r"; the upload is kept: renew credentials", ""),
     _word(r'Tus\(form="(\w+)"\)', r"--tus-form \1"),
     _word(r"\breplay=\"(\w+)\"", r"--replay \1"),
+    _word(r"\bpass wait= in seconds\b", "give --wait SECONDS"),
     _word(r"\bstore=None\b", "--no-state"),
     _word(r"\bstore=(?!\w)", "--state"),
     _word(r"\brequire_resumable\b", "--require-resumable"),

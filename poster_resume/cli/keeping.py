@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ..console import Console, spell_seconds, spell_size
-from ..errors import UploadError, origin_of
+from ..errors import UploadBusy, UploadError, origin_of
 from ..sender import ResumableUpload
 from ..stores import open_store
 from .failures import DONE
@@ -110,7 +110,8 @@ def cancelled(run: Run, manner: Manner, beginning: str) -> int:
                 loaded.cancel()
         except UploadError as error:
             code = run.failed(error, manner, loaded, go_on=f"poster cancel {upload.id}")
-            run.console.hint(f"to forget it only here: poster forget {upload.id}")
+            if not isinstance(error, UploadBusy):
+                run.console.hint(f"to forget it only here: poster forget {upload.id}")
             return code
     return _told(run.console, "cancelled", upload)
 

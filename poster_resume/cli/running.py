@@ -9,6 +9,7 @@ import getpass
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -114,9 +115,10 @@ class Manner:
         if colon:
             return name, password
         try:
-            if not sys.stdin.isatty() and not os.path.exists("/dev/tty"):
-                raise EOFError
-            return name, getpass.getpass(f"password of {name}: ", sys.stderr)
+            with warnings.catch_warnings():
+                # It would ask all the same, and show what is typed.
+                warnings.simplefilter("error", getpass.GetPassWarning)
+                return name, getpass.getpass(f"password of {name}: ")
         except (EOFError, OSError, getpass.GetPassWarning):
             raise Mistake(
                 f"--user {name}: there is no terminal to ask for the password; "
@@ -158,15 +160,25 @@ class Manner:
         elif self.cacert is not None:
             try:
                 options["verify"] = ssl.create_default_context(cafile=self.cacert)
-            except (OSError, ssl.SSLError) as error:
-                why = error.strerror or "it holds no certificate"
-                raise Mistake(f"--cacert {self.cacert}: {why}") from None
+            except ssl.SSLError:
+                raise Mistake(
+                    f"--cacert {self.cacert}: it holds no certificate in PEM form"
+                ) from None
+            except OSError as error:
+                raise Mistake(f"--cacert {self.cacert}: {error.strerror}") from None
         if self.proxy is not None:
             options["proxy"] = self.proxy
         try:
             return stack.enter_context(client(**options))
-        except (ValueError, ImportError) as error:
-            raise Mistake(f"--proxy: {error}") from None
+        except ValueError:
+            # Not quoted: there may be a password in it.
+            raise Mistake(
+                "--proxy: give a URL such as http://proxy.example.org:3128"
+            ) from None
+        except ImportError:
+            raise Mistake(
+                "--proxy: SOCKS needs one more package: pip install 'httpx[socks]'"
+            ) from None
 
 
 class Run:
@@ -259,36 +271,15 @@ class Run:
             # Nobody can go on with it by its id: that would only mislead.
             error.upload_id = None
         failure = explained(error, go_on=go_on or manner.go_on())
-        code = failure.code
         if isinstance(error, UploadPaused):
-            code = self._interruption.code
             offset = 0 if state is None else state.offset
-            self.told(failure, code, said=f"paused; the server has {offset:,} bytes")
-            return code
-        self.told(failure, code)
+            said = f"paused; the server has {offset:,} bytes"
+            failure = replace(failure, code=self._interruption.code)
+            return told(self.console, failure, said=said)
+        code = told(self.console, failure)
         if isinstance(error, UploadRejected):
             self._answer(error.response)
         return code
-
-    def told(self, failure: Failure, code: int, *, said: str | None = None) -> None:
-        """Tell people and programs about *failure*."""
-        console = self.console
-        if said is None:
-            console.fail(failure.message)
-        elif not console.quiet:
-            console.say(said)
-        for remedy in failure.remedies:
-            console.hint(remedy)
-        if console.as_json:
-            record: dict[str, object] = {
-                "event": "paused" if said else "failed",
-                "code": code,
-                "error": failure.kind,
-                "message": failure.message,
-                "id": failure.upload_id,
-                "resume": failure.resume,
-            }
-            console.emit(record)
 
     def _stopped(
         self, upload: ResumableUpload | None, manner: Manner, go_on: str | None
@@ -349,6 +340,32 @@ def _described(response: FinalResponse) -> dict[str, object]:
     return record
 
 
+def told(console: Console, failure: Failure, *, said: str | None = None) -> int:
+    """Tell people and programs about *failure*; return its exit code.
+
+    *said* replaces the message where nothing is wrong.
+    """
+    if said is None:
+        console.fail(failure.message)
+    else:
+        console.say(said)
+    if said is None or not console.quiet:
+        for remedy in failure.remedies:
+            console.hint(remedy)
+    if console.as_json:
+        console.emit(
+            {
+                "event": "failed" if said is None else "paused",
+                "code": failure.code,
+                "error": failure.kind,
+                "message": failure.message,
+                "id": failure.upload_id,
+                "resume": failure.resume,
+            }
+        )
+    return failure.code
+
+
 def guarded(console: Console, command: Callable[[], int]) -> int:
     """Run *command*; whatever a user can cause becomes a sentence and a code."""
     try:
@@ -356,14 +373,9 @@ def guarded(console: Console, command: Callable[[], int]) -> int:
         sys.stdout.flush()
         return code
     except Mistake as mistake:
-        console.fail(str(mistake))
-        return USAGE
+        return told(console, Failure(USAGE, str(mistake)))
     except UploadError as error:
-        failure = explained(error)
-        console.fail(failure.message)
-        for remedy in failure.remedies:
-            console.hint(remedy)
-        return failure.code
+        return told(console, explained(error))
     except BrokenPipeError:
         # Whoever read standard output has enough. At exit Python would flush it
         # once more, and complain.

@@ -47,7 +47,7 @@ def planned(
         [(f"{offset:,}", f"{length:,}", what) for offset, length, what in rows],
         right=("OFFSET", "LENGTH"),
     )
-    console.say(f"{plan.length:,} bytes ({spell_size(plan.length)})")
+    console.say(_bytes(plan.length))
     console.say(f"Content-Type: {plan.content_type}")
     return DONE
 
@@ -112,6 +112,10 @@ def _choice(found: Discovery, *, form: bool) -> str:
 def _limit(name: str, value: int) -> str:
     if name in _SECONDS:
         return spell_seconds(value)
+    return _bytes(value)
+
+
+def _bytes(value: int) -> str:
     spelled = f" ({spell_size(value)})" if value >= 1024 else ""
     return f"{value:,} bytes{spelled}"
 

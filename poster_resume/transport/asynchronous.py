@@ -399,15 +399,14 @@ class _AsyncBody:
         self._seconds, self._request = seconds, request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        connection = self._connection
-        assert connection is not None
         failure: Exception
         try:
-            while True:
+            while (connection := self._connection) is not None:
                 data = await drive(next_data(connection, self._seconds))
                 if not data:
                     return
                 yield data
+            return
         except Failed as failed:
             failure = self._transport._error(failed, self._request)
         raise failure

@@ -190,7 +190,7 @@ class _Bridge:
             head.status,
             head.headers,
             bounded.content,
-            bounded.truncated,
+            bounded.truncated or not bounded.whole,
             head.sent,
             head.monotonic,
             head.wall,
@@ -381,9 +381,13 @@ class AsyncBridge(_Bridge):
         if not self._already_read(response, bounded):
             try:
                 with anyio.move_on_after(request.timeouts.answer) as scope:
+                    full = False
                     async for data in response.aiter_raw():
-                        if not bounded.take(data):
-                            break
+                        if not full and not bounded.take(data):
+                            # Generators of the client's lie between: left
+                            # unfinished, they would end when collected.
+                            full = True
+                            await response.aclose()
                 if scope.cancelled_caught:
                     bounded.broke()
             except (self._family.error("HTTPError"), UploadError):

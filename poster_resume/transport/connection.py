@@ -91,8 +91,13 @@ class Connection:
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow."""
-        return self.http.our_state is h11.DONE and self.http.their_state is h11.DONE
+        """Whether another request may follow.
+
+        Not if more than the answer came: it would pass for the next one's.
+        """
+        http = self.http
+        done = http.our_state is h11.DONE and http.their_state is h11.DONE
+        return done and not http.trailing_data[0]
 
     def stale(self, kernel: Kernel) -> bool:
         """Whether the peer has said something since: only its end can that be."""

@@ -31,7 +31,7 @@ class Bounded:
         self._data = bytearray()
         self._limit = limit
         self._decoder: zlib._Decompress | None = None
-        self._raw = True
+        self._raw, self._began = True, False
         #: Whether the content is only the beginning.
         self.truncated = False
         match coding.strip().lower():
@@ -48,6 +48,7 @@ class Bounded:
     def take(self, data: bytes) -> bool:
         """Take in *data*; return whether there is room for more."""
         room = self._limit - len(self._data)
+        self._began = True
         if self._decoder is not None:
             try:
                 # One byte more tells whether something was left out.
@@ -70,6 +71,12 @@ class Bounded:
     def broke(self) -> None:
         """Note that the rest of the content did not come."""
         self.truncated = True
+
+    @property
+    def whole(self) -> bool:
+        """Whether the content, as it came, has its coding's end."""
+        decoder = self._decoder
+        return decoder is None or decoder.eof or not self._began
 
     @property
     def content(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 import ssl
 import struct
@@ -15,14 +16,16 @@ import trustme
 _AUTHORITY = trustme.CA()
 
 
+@functools.cache
 def server_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _AUTHORITY.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     return context
 
 
+@functools.cache
 def client_context() -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _AUTHORITY.configure_trust(context)
     return context
 
@@ -102,16 +105,18 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*scripts: Callable[[Peer], None], tls: bool = False) -> Iterator[Server]:
+def serving(
+    *scripts: Callable[[Peer], None], tls: bool | ssl.SSLContext = False
+) -> Iterator[Server]:
     """Serve one connection after the other, each by the next script.
 
     The last script serves all that follow. A broken connection is no failure
     of a script; whatever else it raises fails the test.
     """
-    context = server_context() if tls else None
+    context = server_context() if tls is True else tls or None
     listener = socket.create_server(("127.0.0.1", 0))
     closing = threading.Event()
-    server = Server(listener.getsockname()[1], tls)
+    server = Server(listener.getsockname()[1], bool(tls))
     threads: list[threading.Thread] = []
 
     def serve(sock: socket.socket, script: Callable[[Peer], None]) -> None:

@@ -83,7 +83,7 @@ def test_an_early_104_is_told_before_the_content_is_out(
         (response,) = way.send(request, plan=large_plan, perform=told.perform)
     (interim,) = told.interims
     assert interim.status == 104
-    assert interim.headers == {"location": "/uploads/1", "upload-limit": "a=1, b"}
+    assert interim.headers == {"location": "/uploads/1", "upload-limit": "a, b"}
     assert interim.wall == pytest.approx(time.time(), abs=60)
     assert (response.status, response.content) == (201, b"done")
     assert response.headers["upload-complete"] == "?1"
@@ -148,20 +148,11 @@ def test_an_early_413_ends_the_sending_whatever_the_server_does_then(
 ) -> None:
     with way.serving(server_then) as server:
         began = time.monotonic()
-        try:
-            (response,) = way.send(upload(server.url, large_plan), plan=large_plan)
-        except TransportError as error:
-            # A reset may overtake the answer: then nobody can have it.
-            assert server_then is reset
-            assert error.sent is not None
-            assert error.sent < large_plan.length
-            return
+        (response,) = way.send(upload(server.url, large_plan), plan=large_plan)
     assert time.monotonic() - began < SOON
-    assert response.status == 413
+    assert (response.status, response.content) == (413, b"too large")
     assert response.sent is not None
     assert response.sent < large_plan.length
-    if server_then in (stop_reading, drain):
-        assert response.content == b"too large"
 
 
 @pytest.mark.parametrize("status", [401, 403, 411, 413, 417, 429, 500, 503, 507])
@@ -219,7 +210,7 @@ def test_a_stall_ends_by_the_progress_timeout(way: Way, large_plan: Plan) -> Non
     with way.serving(script) as server:
         request = upload(server.url, large_plan, timeouts=timeouts)
         began = time.monotonic()
-        with pytest.raises(TransportError, match="takes no more|in time") as caught:
+        with pytest.raises(TransportError, match=r"takes no more|in time") as caught:
             way.send(request, plan=large_plan)
     assert 0.3 <= time.monotonic() - began < SOON
     assert caught.value.sent is not None
@@ -259,9 +250,11 @@ def test_a_truncated_file_is_an_error_and_nothing_is_padded(
         os.truncate(large_file, shorter)
         got.append(peer.rest())
 
-    with way.serving(script) as server:
-        with pytest.raises(SourceChanged, match=r"large\.bin") as caught:
-            way.send(upload(server.url, large_plan), plan=large_plan)
+    with (
+        way.serving(script) as server,
+        pytest.raises(SourceChanged, match=r"large\.bin") as caught,
+    ):
+        way.send(upload(server.url, large_plan), plan=large_plan)
     assert sum(got) < large_plan.length
     assert caught.value.sent is not None
     assert caught.value.sent < large_plan.length

@@ -347,10 +347,16 @@ class RUFH(UploadProtocol):
         response = yield from send(
             Request("GET", upload.resource, version, purpose="retrieve offset")
         )
+        end = parse_integer(head.headers.get("upload-offset"))
+        refused = _complete(response) and response.status >= 400
+        if end is not None and end != upload.length and not refused:
+            raise ProtocolError(
+                f"retrieve offset: the server calls the upload complete at {end} of "
+                f"{upload.length} bytes; cancel this upload and start again"
+            )
         if _complete(response) and "upload-offset" not in response.headers:
             return completed(upload, response)
-        end = parse_integer(head.headers.get("upload-offset"))
-        if end is not None and end == upload.length:
+        if end is not None:
             headers = version | {
                 "upload-offset": str(end),
                 "upload-complete": "?1",

@@ -66,7 +66,8 @@ class Guard:
     """Sends for one target resource, by the rules.
 
     *attempt* and *rejected* describe the requests to come; *upload* is the
-    newest state that an interim answer taught, if one did.
+    newest state that an interim answer taught, if one did. *sent* is how many
+    bytes of the last content had left when its answer came; None: unknown.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Guard:
         self.attempt = 1
         self.rejected = False
         self.upload: Upload | None = None
+        self.sent: int | None = None
 
     def run(self, verb: Flow[T]) -> Flow[T]:
         """Run *verb*; each of its requests keeps the rules.
@@ -134,6 +136,8 @@ class Guard:
             reply = yield self._dressed(request)
             assert isinstance(reply, Response)
             self.rejected = False
+            if request.length:
+                self.sent = reply.sent
             response = replace(reply, url=request.url)
             if response.status not in (307, 308):
                 return response

@@ -160,7 +160,7 @@ class Session:
             yield from self._unsent(error, content)
             self._broken = left(error, content)
             raise
-        self._sent_to = max(self._sent_to or 0, content.stop)
+        self._went_out(content)
         yield from self._believe(after)
         if after.offset <= before.offset and not after.complete:
             self._broken = content
@@ -213,7 +213,7 @@ class Session:
                 self._broken = left(error, content)
             raise
         self._interrupted = False
-        self._sent_to = max(self._sent_to or 0, content.stop)
+        self._went_out(content)
         yield from self._believe(upload)
         if protocol.resumable:
             yield from report(Event("created", offset=self.upload.offset))
@@ -285,7 +285,9 @@ class Session:
     def _believe(self, upload: Upload) -> Flow[None]:
         """Take over what the server says, if it can be true."""
         before, sent_to = self.upload, self._sent_to
-        if not upload.complete:
+        if upload.complete:
+            yield from self._whole(upload)
+        else:
             if sent_to is not None and upload.offset > max(sent_to, before.offset):
                 raise ProtocolError(
                     f"the server claims {upload.offset} bytes, only {sent_to} were "
@@ -298,6 +300,31 @@ class Session:
             self._reached = upload.offset
             self._guard.attempt = 1
             yield from report(Event("acknowledged", offset=upload.offset))
+
+    def _whole(self, upload: Upload) -> Flow[None]:
+        """Make sure that what is called complete can be: the end must have left."""
+        assert upload.length is not None
+        before, sent_to = self.upload, self._sent_to
+        if upload.result is not None and upload.result.status_code >= 400:
+            return  # it needs nothing whole to refuse it
+        if sent_to is None and before.phase in ("finishing", "unknown"):
+            return
+        if sent_to is not None and sent_to >= upload.length:
+            return
+        # The phase must not tell the next call that everything may have left.
+        phase = "new" if before.resource is None else "sending"
+        yield from self._settle(before.evolve(phase=phase))
+        raise ProtocolError(
+            f"the server calls the upload complete, but of {upload.length} bytes only "
+            f"{before.offset if sent_to is None else sent_to} were sent; look at what "
+            "it has, then cancel this upload and start again"
+        )
+
+    def _went_out(self, content: ByteRange) -> None:
+        """Note how much of *content* had left when its answer came."""
+        sent = self._guard.sent
+        length = content.length if sent is None else min(sent, content.length)
+        self._sent_to = max(self._sent_to or 0, content.start + length)
 
     def _back(self, offset: int, before: int) -> Flow[None]:
         if self._went_back:
@@ -410,7 +437,7 @@ class Session:
 
     def _guarded(self, verb: Flow[T]) -> Flow[T]:
         """Run *verb* by the rules, keeping what interim answers teach."""
-        self._guard.upload = None
+        self._guard.upload = self._guard.sent = None
         try:
             return (yield from self._guard.run(verb))
         finally:

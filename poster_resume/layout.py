@@ -105,4 +105,5 @@ class Layout:
                     if start >= stop:
                         return
                 begin = end
+            assert begin == self._ends[group], "a group is not as long as was told"
             group += 1

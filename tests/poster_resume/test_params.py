@@ -131,6 +131,15 @@ def test_open_files_count_from_where_they_stand(
             assert plan.record() is not None
 
 
+def test_what_was_written_is_not_written_again_later(tmp_path: Path) -> None:
+    with (tmp_path / "a").open("w+b") as file:
+        file.write(b"0123456789")  # in a buffer yet
+        plan = plan_form({"f": file})
+        file.seek(0)
+        plan.check()
+        assert part(file).endswith(b"\r\n\r\n0123456789")
+
+
 def test_an_open_file_may_be_closed_after_planning(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"0123456789")
     with (tmp_path / "a").open("rb") as file, tempfile.TemporaryFile() as other:

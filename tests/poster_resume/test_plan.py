@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -255,6 +256,17 @@ def test_generators_of_pairs_are_forms() -> None:
     assert whole(plan) == encoded(values, boundary_of(plan))
 
 
+def test_a_fingerprint_tells_other_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"one")
+    first = plan_form({"f": path, "t": "x"}, boundary="b").fingerprint()
+    assert plan_form({"f": path, "t": "x"}, boundary="b").fingerprint() == first
+    assert plan_form({"f": path, "t": "y"}, boundary="b").fingerprint() != first
+    assert plan_form({"f": path, "t": "x"}, boundary="c").fingerprint() != first
+    os.utime(path, ns=(1, 1))
+    assert plan_form({"f": path, "t": "x"}, boundary="b").fingerprint() != first
+
+
 def test_an_empty_form_is_a_closing_line() -> None:
     forms: list[Params] = [{}, [], {"f": []}]
     for empty in forms:
@@ -275,7 +287,20 @@ def test_names_cannot_break_out_of_their_quotes(escaping: Escaping) -> None:
     assert (browser in head) == (escaping is Escaping.BROWSER)
 
 
-@given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), max_size=9))
+@pytest.mark.parametrize("escaping", list(Escaping))
+def test_any_character_of_a_name_has_the_length_that_was_told(
+    escaping: Escaping,
+) -> None:
+    for character in [*map(chr, range(1, 256)), "☃", "\udcff", "\ud800"]:
+        for name in (character, f"a{character}", f"{character} "):
+            content = whole(plan_form({name: "x"}, boundary="b", escaping=escaping))
+            assert content.endswith(b'"\r\n\r\nx\r\n--b--\r\n')
+
+
+SPECIAL = st.text(st.sampled_from('a"\\%\r\n\t \x7f\0ä☃\udcff\ud800'), max_size=3)
+
+
+@given(st.lists(st.tuples(SPECIAL | st.text(max_size=9), SPECIAL), max_size=9))
 def test_any_names_have_the_length_that_was_told(form: list[tuple[str, str]]) -> None:
     for escaping in Escaping:
         nul = any("\0" in name for name, _ in form)
@@ -286,8 +311,8 @@ def test_any_names_have_the_length_that_was_told(form: list[tuple[str, str]]) ->
             with pytest.raises(InvalidParameter, match="has a NUL"):
                 plan_form(form, escaping=escaping)
         else:
-            plan = plan_form(form, escaping=escaping)
-            assert len(whole(plan)) == plan.length
+            plan = plan_form(form, boundary="b", escaping=escaping)
+            assert whole(plan).endswith(b"--b--\r\n")
 
 
 def _is_text(value: str) -> bool:
@@ -501,6 +526,7 @@ def test_a_damaged_record_is_an_error() -> None:
         {"lengths": b"x"},
         {"length": record.length + 1},
         {"lengths": record.headers},
+        {"headers": zlib.compress(zlib.decompress(record.headers) + b"x")},
         {"sources": plan_content(b"x").record().sources},  # type: ignore[union-attr]
     ):
         with pytest.raises(StoreError, match="a stored plan is damaged"):

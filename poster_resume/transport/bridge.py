@@ -19,6 +19,7 @@ import anyio
 from ..errors import DeadlineExceeded, InvalidParameter, UploadError
 from ..flow import Abort, Interim, Report, Request, Response, Save
 from ..ranges import ByteRange
+from .challenges import careful
 from .family import HttpClient, family_of
 from .mapping import translated
 from .reading import Bounded, limit_for
@@ -153,10 +154,14 @@ class _Bridge:
 
     def _options(self, request: Request) -> dict[str, Any]:
         options: dict[str, Any] = {"stream": True, "follow_redirects": False}
+        auth = self._auth
         if not request.credentials:
             options["auth"] = None
-        elif self._auth is not None:
-            options["auth"] = self._auth
+            return options
+        if auth is None:
+            auth = getattr(self._client, "auth", None)
+        if auth is not None:
+            options["auth"] = careful(auth, self._family, request.timeouts.answer)
         return options
 
     def _asked(

@@ -29,6 +29,8 @@ CHUNK: Final = 16 * 1024 * 1024
 GLANCE: Final = 1024 * 1024
 #: Interim responses in a row, without any content leaving, that are borne.
 INTERIM_LIMIT: Final = 1000
+#: How many times as long as without them interim responses may make us wait.
+INTERIM_PATIENCE: Final = 10
 
 # Seconds between two looks at the send queue: quickly first, as what is held
 # back waits for it; then rarely.
@@ -81,7 +83,7 @@ class Exchange:
         self._glanced = 0  # bytes out since we last looked for an answer
         self._interims = 0
         self._continue = False
-        self._since = 0.0
+        self._since = self._moved = 0.0
         self._stride = CHUNK // 4
         self._warm = 0  # the offset up to which a file is in memory
 
@@ -107,7 +109,7 @@ class Exchange:
             raise Failed("LocalProtocolError", str(exc)) from exc
         head = b"".join(parts or ())
         self._head = len(head)
-        self._since = time.monotonic()
+        self._since = self._moved = time.monotonic()
         try:
             try:
                 yield from self._send(head)
@@ -296,7 +298,7 @@ class Exchange:
     def _out(self, count: int) -> None:
         """Note that the kernel took *count* more bytes."""
         self.left = True
-        self._since = time.monotonic()
+        self._since = self._moved = time.monotonic()
         self._glanced += count
         if self._head:
             of_head = min(count, self._head)
@@ -315,9 +317,9 @@ class Exchange:
         self._glanced = 0
         if readable:
             yield from self._input()
-        elif not writable:
+        if not writable:
             self._stream.check()
-            if time.monotonic() >= until:
+            if time.monotonic() >= self._since + self._progress:
                 raise Failed("WriteTimeout", "the server takes no more content")
 
     def _glance(self) -> Steps[None]:
@@ -359,24 +361,26 @@ class Exchange:
         queued = -1
         since = self._since
         until: float | None = None
+        latest = math.inf
         while True:
+            interims = self._interims
+            wait = time.monotonic() + min(_QUIET, self._answer)
+            readable, _ = yield self._until(wait if until is None else until)
             now = time.monotonic()
-            wait = now + min(_QUIET, self._answer) if until is None else until
-            readable, _ = yield self._until(wait)
-            now = time.monotonic()
+            # Bytes alone are no sign of life: somebody may drip them for ever.
             if readable:
                 yield from self._input()
-                if until is not None:
-                    until = now + self._answer
-                continue
             self._stream.check()
             if until is not None:
+                if self._interims != interims:
+                    until = min(now + self._answer, latest)
                 if now >= until:
                     raise Failed("ReadTimeout", "the server does not answer")
                 continue
             before, queued = queued, self._kernel.unsent(self._connection.sock) or 0
             if not queued:
                 until = now + self._answer
+                latest = now + self._answer * INTERIM_PATIENCE
             elif queued != before:
                 since = now
             elif now >= since + self._progress:
@@ -401,7 +405,6 @@ class Exchange:
             if data is None:
                 return
             self.received = self.received or bool(data)
-            self._since = time.monotonic()
             try:
                 http.receive_data(data)
                 yield from self._events()
@@ -419,6 +422,9 @@ class Exchange:
                 self._interims += 1
                 if self._interims > INTERIM_LIMIT:
                     raise Failed("RemoteProtocolError", "interim responses without end")
+                # They show that the server lives, but not for ever.
+                latest = self._moved + self._progress * INTERIM_PATIENCE
+                self._since = max(self._since, min(time.monotonic(), latest))
                 if status in (100, 104):
                     self._continue = True
                 if status != 100 and stream.on_informational is not None:
@@ -437,9 +443,10 @@ def next_data(connection: Connection, seconds: float | None) -> Steps[bytes]:
     """Return more of an answer's content; b"" at its end.
 
     Raises:
-        Failed: the connection broke, or nothing came for so many seconds.
+        Failed: the connection broke, or no content came for so many seconds.
     """
     http = connection.http
+    until = math.inf if seconds is None else time.monotonic() + seconds
     while True:
         try:
             event = http.next_event()
@@ -455,7 +462,9 @@ def next_data(connection: Connection, seconds: float | None) -> Steps[bytes]:
                 raise Failed("ReadError", "the connection broke") from exc
             if data is not None:
                 http.receive_data(data)
-            elif not any((yield Wait(connection.sock, True, False, seconds))):
+                continue
+            left = None if seconds is None else max(0.0, until - time.monotonic())
+            if not any((yield Wait(connection.sock, True, False, left))):
                 raise Failed("ReadTimeout", "the answer's content stalls")
         else:
             return b""

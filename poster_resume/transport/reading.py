@@ -32,6 +32,7 @@ class Bounded:
         self._limit = limit
         self._decoder: zlib._Decompress | None = None
         self._raw, self._began = True, False
+        self._taken = 0
         #: Whether the content is only the beginning.
         self.truncated = False
         match coding.strip().lower():
@@ -49,7 +50,12 @@ class Bounded:
         """Take in *data*; return whether there is room for more."""
         room = self._limit - len(self._data)
         self._began = True
+        self._taken += len(data)
         if self._decoder is not None:
+            if self._taken > self._limit or self._decoder.eof:
+                # What follows the end would be kept by the decoder, all of it.
+                self.truncated = self.truncated or not self._decoder.eof
+                return self._taken <= self._limit
             try:
                 # One byte more tells whether something was left out.
                 data = self._decoder.decompress(data, room + 1)

@@ -23,6 +23,8 @@ _CORES: Final = tuple(
     for core in ("httpcore", "httpcore2")
     for part in ("connection", "http11", "http2", "proxy", "socks")
 )
+# HTTP/2's header compression logs every field, :path and authorization too.
+_CODERS: Final = ("hpack.hpack", "hpack.table")
 
 
 @contextlib.contextmanager
@@ -48,17 +50,26 @@ class _Filter(logging.Filter):
         return True
 
 
+class _Silence(logging.Filter):
+    """Drops records that hold nothing but header fields."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not _inside.get()
+
+
 class _CoreFilter(logging.Filter):
     """Rewrites a core's record: what was received is not shown."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if _inside.get():
-            message, _, _ = record.getMessage().partition(" return_value=")
+            message = record.getMessage()
+            for received in (" return_value=", " exception="):
+                message, _, _ = message.partition(received)
             record.msg, record.args = message, ()
         return True
 
 
-_FILTER, _CORE_FILTER = _Filter(), _CoreFilter()
+_FILTER, _CORE_FILTER, _SILENCE = _Filter(), _CoreFilter(), _Silence()
 
 
 def _install() -> None:
@@ -67,3 +78,5 @@ def _install() -> None:
         logging.getLogger(name).addFilter(_FILTER)
     for name in _CORES:
         logging.getLogger(name).addFilter(_CORE_FILTER)
+    for name in _CODERS:
+        logging.getLogger(name).addFilter(_SILENCE)

@@ -17,7 +17,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from .errors import InvalidParameter
 from .flow import RequestInfo, Timeouts
-from .media_types import media_type
+from .media_types import checked_media_type, media_type
 from .opening import Assumption, Call
 from .plan import Params, Plan
 from .progress import Event, Progress
@@ -33,6 +33,8 @@ RawContent: TypeAlias = Path | bytes | BinaryIO
 Content: TypeAlias = RawContent | Plan
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+# RFC 9110, 5.5; what is beyond ASCII has no agreed meaning there.
+_VALUE: Final = re.compile(r"([\x21-\x7e]([\t\x20-\x7e]*[\x21-\x7e])?)?")
 _LOADABLE: Final = frozenset(
     {
         "chunk_size",
@@ -153,6 +155,8 @@ def checked(
         raise InvalidParameter(
             "content_type and metadata: they go with content=; a form says both itself"
         )
+    if content_type is not None:
+        checked_media_type(content_type)
     if isinstance(params, Iterator):
         params = tuple(params)  # it is looked at more than once
     _judged({**others, "replay": replay, "trusted_origins": trusted_origins})
@@ -290,9 +294,10 @@ def checked_headers(headers: Headers) -> dict[str, str]:
             raise InvalidParameter(
                 f"headers: {name} is set by the upload itself; leave it out"
             )
-        if not isinstance(value, str) or re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise InvalidParameter(
-                f"headers: the value of {name} is not a str without control characters"
+                f"headers: the value of {name} is not a str of printable ASCII, "
+                "without blanks around it; encode what is not, by RFC 8187 for one"
             )
     return dict(headers)
 

@@ -6,10 +6,30 @@ system's ``mime.types`` or registry.
 
 from __future__ import annotations
 
+import re
 from typing import Final
+
+from .errors import InvalidParameter
+
+# RFC 9110, 8.3.1, as much of it as keeps a header one header.
+_SPELLED: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+/[\x20-\x7e]*[\x21-\x7e]")
 
 #: What is said of content about which nothing is known (RFC 2046, 4.5.1).
 DEFAULT: Final = "application/octet-stream"
+
+
+def checked_media_type(content_type: str) -> str:
+    """Return *content_type*, if it can be the value of a Content-Type header.
+
+    Raises:
+        InvalidParameter: it would be no header, or more than one.
+    """
+    if not isinstance(content_type, str) or not _SPELLED.fullmatch(content_type):
+        raise InvalidParameter(
+            f"content_type: {content_type!r} is no media type: give one line of ASCII, "
+            "such as 'text/plain; charset=utf-8'"
+        )
+    return content_type
 
 
 def media_type(filename: str) -> str:

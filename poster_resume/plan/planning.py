@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 from poster.disposition import Escaping
 
 from ..errors import InvalidParameter
-from ..media_types import media_type
+from ..media_types import checked_media_type, media_type
 from ..records import SameFile
 from ..sources import FileSource, MemorySource, Source
 from . import identity
@@ -103,6 +103,8 @@ def plan_content(
         SourceError: it cannot be looked at, or a stream not be kept.
     """
     _check_same_file(same_file)
+    if content_type is not None:
+        checked_media_type(content_type)
     given = _content(content)
     spooling, label = Spooling(spool, spool_limit), "content"
     found: Source | Stream

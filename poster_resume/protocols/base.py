@@ -6,12 +6,14 @@ sleep or save: the session does that, once, for all protocols.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import ClassVar, Literal, Self
+from itertools import islice
+from typing import ClassVar, Final, Literal, Self
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from pydantic import JsonValue
@@ -34,6 +36,9 @@ from ..ranges import ByteRange
 from ..responses import FinalResponse
 from ..structured_fields import MAX_INTEGER
 from ..upload import Upload
+
+_WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,20}")
+_NUMBER: Final = re.compile(r"[-+0-9., ]{1,40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +240,7 @@ def parse_offset(value: str | None, upload: Upload, doing: str) -> int:
         ProtocolError: it is not one, or reaches past the upload's length.
     """
     if value is None or not (value.isascii() and value.isdecimal()) or len(value) > 15:
-        raise ProtocolError(f"{doing}: not an offset: {_shown(value)}")
+        raise ProtocolError(f"{doing}: not an offset: {_number(value)}")
     offset = int(value)
     if upload.length is not None and offset > upload.length:
         raise ProtocolError(
@@ -285,5 +290,15 @@ def locate(value: str | None, base: str, doing: str) -> str:
     return urlunsplit(parts._replace(fragment=""))
 
 
-def _shown(value: str | None) -> str:
-    return "missing" if value is None else repr(value[:40])
+def shown(values: Iterable[str]) -> str:
+    """Return the first of a server's *values*, fit for messages.
+
+    What it says may drive a terminal, be long, or hold what nobody should see.
+    """
+    return ", ".join(v if _WORD.fullmatch(v) else "?" for v in islice(values, 8))
+
+
+def _number(value: str | None) -> str:
+    if value is None:
+        return "missing"
+    return repr(value) if _NUMBER.fullmatch(value) else "not a number at all"

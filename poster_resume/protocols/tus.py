@@ -32,6 +32,7 @@ from .base import (
     locate,
     parse_offset,
     refused_creation,
+    shown,
     unexpected,
 )
 
@@ -112,7 +113,7 @@ class Tus(UploadProtocol):
             raise unexpected(response, "discover")
         # One that is not offered is ignored in silence, and verifies nothing.
         if self.checksum is not None and self.checksum not in algorithms:
-            offered = ", ".join(algorithms) or "none"
+            offered = shown(algorithms) or "none"
             raise NotResumable(
                 f"checksum: the server does not verify {self.checksum!r} "
                 f"(it offers: {offered}); leave checksum out, or choose one of those"
@@ -287,7 +288,7 @@ def _check_version(response: Response) -> None:
     versions = _listed(response.headers, "tus-version")
     if versions and VERSION not in versions:
         raise NotResumable(
-            f"the server speaks tus {', '.join(versions)}, this client tus {VERSION}"
+            f"the server speaks tus {shown(versions)}, this client tus {VERSION}"
         )
 
 

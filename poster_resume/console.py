@@ -227,8 +227,6 @@ class Watcher:
     def drawn(self, width: int, *, ascii_only: bool) -> str:
         """Return the bar as it stands now, in at most *width* columns."""
         view, moment = self._view, time.monotonic()
-        if view.length is None and not view.note:
-            return "planning" + "..."
         note = ""
         if moment < view.note_until:
             note = f"waiting {spell_seconds(view.note_until - moment)}: {view.note}"
@@ -243,6 +241,8 @@ class Watcher:
             width,
             ascii_only=ascii_only,
         )
+        if view.length is None:
+            drawn = "beginning"
         note = printable(note, ascii_only=ascii_only)
         return f"{drawn}\n{note[:width]}" if note else drawn
 

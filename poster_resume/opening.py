@@ -238,8 +238,10 @@ def _resumed(
         return (yield from _fresh(call, rules))
     try:
         plan = yield from _restored(found)
-    except SourceChanged:
-        if call.on_change == "raise" or call.upload_id is not None:
+    except UploadError as error:
+        error.upload_id = found.id
+        restart = isinstance(error, SourceChanged) and call.on_change == "restart"
+        if not restart or call.upload_id is not None:
             raise
         yield from _discarded(found, protocol, rules)
         yield Delete(found.id)

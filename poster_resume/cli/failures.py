@@ -100,10 +100,7 @@ def _remedies(error: UploadError, resume: str | None) -> list[str]:
                 f"{resume} --assume lost       (it is not: send it anew)",
             ]
         case SourceChanged() if error.upload_id is not None:
-            return [
-                "bring the file back as it was, or send anew with --on-change restart, "
-                f"or give up with: poster cancel {error.upload_id}"
-            ]
+            return [f"to give it up: poster cancel {error.upload_id}"]
         case UploadBusy():
             return []
         case Unauthorized():
@@ -132,7 +129,8 @@ _SPOKEN: Final = (
     ),
     _word(r"; the upload is kept: renew credentials", ""),
     _word(r'Tus\(form="(\w+)"\)', r"--tus-form \1"),
-    _word(r"\breplay=\"(\w+)\"", r"--replay \1"),
+    _word(r'\breplay="(\w+)"', r"--replay \1"),
+    _word(r'\bon_change="(\w+)"', r"--on-change \1"),
     _word(r"\bpass wait= in seconds\b", "give --wait SECONDS"),
     _word(r"\bstore=None\b", "--no-state"),
     _word(r"\bstore=(?!\w)", "--state"),

@@ -83,7 +83,7 @@ def test_an_early_104_is_told_before_the_content_is_out(
         (response,) = way.send(request, plan=large_plan, perform=told.perform)
     (interim,) = told.interims
     assert interim.status == 104
-    assert interim.headers == {"location": "/uploads/1", "upload-limit": "a, b"}
+    assert interim.headers == {"location": "/uploads/1", "upload-limit": "a=1, b"}
     assert interim.wall == pytest.approx(time.time(), abs=60)
     assert (response.status, response.content) == (201, b"done")
     assert response.headers["upload-complete"] == "?1"

@@ -7,7 +7,7 @@ here is public, and stays compatible within a major version.
 from __future__ import annotations
 
 from .async_sender import AsyncResumableUpload
-from .body import Body, iter_bytes
+from .body import Blocks, Body, iter_bytes
 from .errors import (
     ConnectError,
     ContentTooLarge,
@@ -35,7 +35,7 @@ from .errors import (
 )
 from .flow import RequestInfo, Timeouts
 from .performing import Outcome, UploadInfo, uploads
-from .plan import Plan, plan_content, plan_form
+from .plan import Plan, plan_content, plan_form, restore
 from .progress import Event, Progress
 from .protocols import RUFH, Limits, Oneshot, Tus, UploadProtocol
 from .ranges import ByteRange
@@ -51,6 +51,7 @@ __version__ = "1.0.0"
 __all__ = [
     "RUFH",
     "AsyncResumableUpload",
+    "Blocks",
     "Body",
     "ByteRange",
     "ConnectError",
@@ -97,5 +98,6 @@ __all__ = [
     "iter_bytes",
     "plan_content",
     "plan_form",
+    "restore",
     "uploads",
 ]

@@ -158,18 +158,27 @@ class _TrioWaits:
                 await trio.lowlevel.wait_writable(step.sock)
                 got[1] = True
             else:
-                async with trio.open_nursery() as nursery:
-
-                    async def writable() -> None:
-                        await trio.lowlevel.wait_writable(step.sock)
-                        got[1] = True
-                        nursery.cancel_scope.cancel()
-
-                    nursery.start_soon(writable)
-                    await trio.lowlevel.wait_readable(step.sock)
-                    got[0] = True
-                    nursery.cancel_scope.cancel()
+                await self._either(step.sock, got)
         return got[0], got[1]
+
+    async def _either(self, sock: socket.socket, got: list[bool]) -> None:
+        import trio
+
+        async def writable() -> None:
+            await trio.lowlevel.wait_writable(sock)
+            got[1] = True
+            nursery.cancel_scope.cancel()
+
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(writable)
+                await trio.lowlevel.wait_readable(sock)
+                got[0] = True
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if group.subgroup(KeyboardInterrupt) is not None:
+                raise KeyboardInterrupt from None  # as it came
+            raise
 
 
 class _Done(NamedTuple):

@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import anyio
 
-from ..errors import DeadlineExceeded, InvalidParameter, UploadError
-from ..flow import Abort, Interim, Report, Request, Response, Save
+from ..errors import (
+    DeadlineExceeded,
+    InvalidParameter,
+    TransportError,
+    UploadError,
+    redacted,
+)
+from ..flow import Abort, Interim, Report, Request, Response, Save, Timeouts
 from ..ranges import ByteRange
 from .challenges import careful
+from .exchange import INTERIM_PATIENCE
 from .family import HttpClient, family_of
 from .mapping import translated
 from .reading import Bounded, limit_for
@@ -98,7 +105,11 @@ class _Bridge:
             on_informational=tell,
             on_progress=self._on_progress,
         )
-        stream.check()
+        try:
+            stream.check()
+        except UploadError as error:
+            error.sent = 0
+            raise
         return stream
 
     def _built(
@@ -352,20 +363,26 @@ class AsyncBridge(_Bridge):
         self, request: Request, given: Mapping[str, str], stream: Segments
     ) -> Response:
         """Exchange, with an eye on the waker and on the deadline."""
-        waker, answer, error = self._waker, None, None
+        waker, answer = self._waker, None
+        error: BaseException | None = None
         async with anyio.create_task_group() as group:
             if waker is not None and waker.fileno() >= 0:
                 group.start_soon(_watch, waker, group.cancel_scope)
             if request.deadline is not None:
                 left = request.deadline - time.monotonic()
                 group.cancel_scope.deadline = anyio.current_time() + left
+            stuck = _Stuck(stream, request.timeouts, group.cancel_scope)
+            group.start_soon(stuck.watch)
             try:
                 answer = await self._exchanged(request, given, stream)
-            except Exception as caught:  # noqa: BLE001 (raised outside the group)
+            # Raised outside, where the group doesn't wrap them.
+            except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001
                 error = caught
             group.cancel_scope.cancel()
         if answer is None and error is None:
             stream.check()
+            if stuck.found:
+                raise _no_answer(request, stream)
             # The scope ended a moment before the clock agrees.
             error = DeadlineExceeded("the deadline has passed; call send() to go on")
         if error is not None:
@@ -407,6 +424,38 @@ class AsyncBridge(_Bridge):
         if answer.status == 417 and request.expect_continue:
             return await self.send(replace(request, expect_continue=False))
         return answer
+
+
+class _Stuck:
+    """Notices a client that something keeps busy for ever.
+
+    Clients that are not ours bound each read and not their sum, nor do they
+    count interim responses. Our own transports give up long before this.
+    """
+
+    def __init__(
+        self, stream: Segments, timeouts: Timeouts, scope: anyio.CancelScope
+    ) -> None:
+        self._stream, self._scope = stream, scope
+        self._patience = 2 * timeouts.connect + 2 * INTERIM_PATIENCE * (
+            timeouts.progress + timeouts.answer
+        )
+        self.found = False
+
+    async def watch(self) -> None:
+        """Cancel the scope once no content has left for far too long."""
+        sent = -1
+        while sent != self._stream.sent:
+            sent = self._stream.sent
+            await anyio.sleep(self._patience)
+        self.found = True
+        self._scope.cancel()
+
+
+def _no_answer(request: Request, stream: Segments) -> TransportError:
+    error = TransportError(f"no answer in time ({redacted(request.url)})")
+    error.sent = stream.sent
+    return error
 
 
 async def _watch(waker: Waker, scope: anyio.CancelScope) -> None:

@@ -184,6 +184,7 @@ def segment_request(
     if expect and stream.length:
         said["expect"] = "100-continue"
     builder: Any = client
-    request = builder.build_request(method, url, headers={**said, **(headers or {})})
+    said |= {name.lower(): value for name, value in (headers or {}).items()}
+    request = builder.build_request(method, url, headers=said)
     request.stream = stream
     return request

@@ -151,6 +151,8 @@ def limit_silence(sock: socket.socket, seconds: float) -> None:
     RFC 5482's user timeout. One second more than ours, which says it better.
     """
     number = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if number is not None and seconds < 1_000_000:
+    if number is not None:
+        # 0 leaves it to the system's own patience.
+        limit = int(seconds * 1000) + 1000 if seconds < 1_000_000 else 0
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, number, int(seconds * 1000) + 1000)
+            sock.setsockopt(socket.IPPROTO_TCP, number, limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -279,6 +280,23 @@ def test_a_pause_or_a_cancellation_leaves_the_content_incomplete(
         with pytest.raises(UploadPaused):
             way.send(upload(server.url, large_plan), plan=large_plan, waker=waker)
         assert time.monotonic() - began < SOON
+    assert got[0] + (1 << 20) < large_plan.length
+
+
+@ways
+def test_an_interrupt_from_the_keyboard_comes_out_as_it_is(
+    way: Way, large_plan: Plan
+) -> None:
+    got: list[int] = []
+
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.content(1 << 20)
+        signal.raise_signal(signal.SIGINT)
+        got.append(peer.rest())
+
+    with way.serving(script) as server, pytest.raises(KeyboardInterrupt):
+        way.send(upload(server.url, large_plan), plan=large_plan)
     assert got[0] + (1 << 20) < large_plan.length
 
 

@@ -32,8 +32,10 @@ __all__ = [
 _Block = TypeVar("_Block", bytes, bytes | FileRange)
 
 _DEFAULT_TYPE = "text/plain; charset=utf-8"
-_BLOCK_SIZE = 1024 * 1024  # of what multipart_encode() reads and hands out
-_RANGE_SIZE = 4 * 1024 * 1024  # of what the kernel sends between two callbacks
+_SMALL_BLOCK = 4096  # of what multipart_encode() reads and hands out: at least,
+_BLOCK_SIZE = 1024 * 1024  # at most,
+_RANGE_SIZE = 4 * 1024 * 1024  # and at most if the kernel sends it
+_STEPS = 16  # that it hands out a file in, if these allow
 _REMEDY = "leave the boundary out for a random one, or choose a longer one"
 
 
@@ -68,9 +70,9 @@ class MultipartParam:
     the path of *fileobj*, only its last component is told. *filetype* is the
     Content-Type, ``text/plain; charset=utf-8`` if there is none.
 
-    *filesize* is the number of bytes that *fileobj* has from where it stands. Without
-    it, the whole file is the content, and its length is asked from the descriptor, or
-    else found by going to the end, and back to the beginning.
+    *filesize* is the number of bytes that *fileobj* has from where it stands, or as a
+    whole. Without it, the whole file is the content, and its length is asked from the
+    descriptor, or else found by going to the end, and back to the beginning.
 
     *cb* is called by `iter_encode` with (self, current, total): the bytes of this part
     that were taken, and its length.
@@ -130,8 +132,8 @@ class MultipartParam:
         path = os.fsdecode(filename)
         return cls(
             paramname,
-            filename=os.path.basename(path),
-            filetype=mimetypes.guess_type(path)[0],
+            filename=os.path.basename(os.fspath(filename)),
+            filetype=_guessed_type(path),
             filesize=os.path.getsize(path),
             fileobj=files.open_own(path),
         )
@@ -172,12 +174,11 @@ class MultipartParam:
                 result.append(value)
             elif hasattr(value, "read"):
                 filename = _file_name(value)
-                filetype = mimetypes.guess_type(filename)[0] if filename else None
                 result.append(
                     new(
                         name=name,
                         filename=filename,
-                        filetype=filetype,
+                        filetype=_guessed_type(filename) if filename else None,
                         fileobj=cast(Readable, value),
                     )
                 )
@@ -341,10 +342,11 @@ class MultipartParam:
         if self.fileobj is self._measured or self.fileobj is None:
             return
         files.check_binary(self.fileobj)
-        start = files.position(self.fileobj)
         if self.filesize is None:
+            start = None if files.position(self.fileobj) is None else 0
             self.filesize = files.size_of(self.fileobj)
-            start = None if start is None else 0
+        else:
+            start = files.start_of(self.fileobj, self.filesize)
         self._measured, self._start = self.fileobj, start
 
     def _rewind(self) -> bool:
@@ -414,9 +416,10 @@ class MultipartParam:
         content: Iterator[bytes | FileRange] | None = None
         if ranges:
             start = self._start or 0
-            content = files.ranges(self.fileobj, start, length, _RANGE_SIZE)
+            size = _block_size(length, _RANGE_SIZE)
+            content = files.ranges(self.fileobj, start, length, size)
         if content is None:
-            content = self._read(_BLOCK_SIZE)
+            content = self._read(_block_size(length, _BLOCK_SIZE))
         return self._report(boundary, self._framed(boundary, content))
 
 
@@ -557,9 +560,13 @@ class multipart_yielder:
         Raises:
             ValueError: a file cannot go back to where its content began.
         """
-        if self.started:
-            for param in self.params:
+        for param in self.params:
+            try:
                 param.reset()
+            except ValueError:
+                if self.started:
+                    raise
+                # What was not read need not go back.
         self._begin()
 
     @property
@@ -613,7 +620,8 @@ class multipart_yielder:
             if pieces is not None:
                 return pieces
         if type(param).iter_encode is MultipartParam.iter_encode:
-            return iter(param.iter_encode(self.boundary, _BLOCK_SIZE))
+            size = _block_size(param.get_size(self.boundary), _BLOCK_SIZE)
+            return iter(param.iter_encode(self.boundary, size))
         return iter(param.iter_encode(self.boundary))
 
     def _hand_out(self, block: bytes | FileRange) -> bytes | FileRange:
@@ -670,9 +678,22 @@ def _as_text(value: object) -> str:
     return str(value)
 
 
-def _file_name(file: object) -> str | None:
+def _file_name(file: object) -> str | bytes | None:
     """Return what *file* is called, without where it stands; None if it has no name."""
     name = getattr(file, "name", None)
     if isinstance(name, str | bytes | os.PathLike):
-        return os.path.basename(os.fsdecode(name))
+        return os.path.basename(os.fspath(name))
     return None  # temporary files have a number
+
+
+def _guessed_type(path: str | bytes) -> str | None:
+    return mimetypes.guess_type(os.fsdecode(path))[0]
+
+
+def _block_size(length: int, most: int) -> int:
+    """Return how many bytes of content of *length* to take at once.
+
+    They are the 4096 of poster 0.8 for a small file, and for a large one *most*: a
+    progress bar moves, and work for each block does not count.
+    """
+    return min(most, max(_SMALL_BLOCK, length // _STEPS // _SMALL_BLOCK * _SMALL_BLOCK))

@@ -1,7 +1,7 @@
 """Files as content: how long they are, and reading exactly that much.
 
 A length is promised before content is sent. A file that then turns out shorter or
-longer is an error: nothing is padded and nothing surplus is read.
+longer is an error: nothing is padded and nothing surplus is handed out.
 """
 
 import io
@@ -77,18 +77,38 @@ def check_binary(file: object) -> None:
 
 
 def position(file: object) -> int | None:
-    """Return where *file* stands, or None if it could not be brought back there."""
+    """Return where *file* stands, or None if it could not be brought back there.
+
+    What can seek but not tell is taken to stand at its beginning.
+    """
     try:
         if not file.seekable():  # type: ignore[attr-defined]  # asked, not assumed
             return None
     except AttributeError:
         if not hasattr(file, "seek"):
             return None
+    if not hasattr(file, "tell"):
+        return 0
     try:
-        where = file.tell()  # type: ignore[attr-defined]  # asked, not assumed
-    except (AttributeError, OSError, ValueError):
+        where = file.tell()
+    except (OSError, ValueError):
         return None
     return where if isinstance(where, int) else None
+
+
+def start_of(file: Readable, length: int) -> int | None:
+    """Return where *length* bytes of *file* begin, or None as `position` does.
+
+    That is where it stands; but if it is *length* bytes long as a whole, as after
+    writing it, that is its beginning.
+    """
+    where = position(file)
+    if not where:
+        return where
+    try:
+        return 0 if _seek_end(file, where) == length else where
+    except (AttributeError, EOFError, OSError, ValueError):
+        return where
 
 
 def blocks(file: Readable, length: int, blocksize: int) -> Iterator[bytes]:
@@ -100,14 +120,14 @@ def blocks(file: Readable, length: int, blocksize: int) -> Iterator[bytes]:
     """
     left = length
     while left:
-        block = _read(file, min(blocksize, left))
+        block = _read(file, blocksize)
         if not block:
             raise ended_early(_label(file), length - left, length)
         left -= len(block)
-        if left < 0 or (not left and _read(file, 1)):
+        if left < 0 or (not left and _read(file, blocksize)):
             raise _has_more(file, length)
         yield block
-    if not length and _read(file, 1):
+    if not length and _read(file, blocksize):
         raise _has_more(file, length)
 
 
@@ -213,7 +233,9 @@ def _size_of(file: Readable) -> int:
     where = position(file)
     # The descriptor may tell another length than read() yields: of the compressed
     # file, or of the file without what is still in a buffer.
-    return status.st_size if where is None else _seek_end(file, where)
+    if where is None or not hasattr(file, "tell"):
+        return status.st_size
+    return _seek_end(file, where)
 
 
 def _seek_end(file: Readable, back: int) -> int:

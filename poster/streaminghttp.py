@@ -23,7 +23,7 @@ import io
 import socket
 import sys
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from email.message import Message
 from http.client import HTTPResponse, NotConnected
 from typing import IO, TYPE_CHECKING, cast
@@ -38,6 +38,8 @@ from poster.files import FileRange, LengthMismatch, Readable
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+    _HeaderValue = ReadableBuffer | str | int
+
 __all__ = [
     "StreamingHTTPConnection",
     "StreamingHTTPHandler",
@@ -46,6 +48,7 @@ __all__ = [
     "register_openers",
 ]
 
+_NO_HEADERS: "Mapping[str, _HeaderValue]" = {}
 _Piece = bytes | memoryview | FileRange
 
 # The default of the standard library: whatever socket.setdefaulttimeout() said.
@@ -60,10 +63,36 @@ class _StreamingHTTPMixin(http.client.HTTPConnection):
 
     # Of the exchange that is going on.
     _answer: Answer
-    _refused: bool
-    _in_body: bool
-    _announced: int | None
-    _left: int | None
+    _refused = False
+    _in_body = False
+    _announced: int | None = None
+    _left: int | None = None
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: object = None,
+        headers: "Mapping[str, _HeaderValue]" = _NO_HEADERS,
+        *,
+        encode_chunked: bool = False,
+    ) -> None:
+        """Send a request with *body*, which is what `send` takes, or text in Latin-1.
+
+        A file or form that knows its length is announced with it, as in Python 2;
+        other iterables are sent chunked, unless *headers* say how long they are.
+
+        Raises:
+            As `endheaders`.
+        """
+        told = {name.lower() for name in headers}
+        if told.isdisjoint(("content-length", "transfer-encoding")):
+            length = _length_of(body)
+            if length is not None:
+                headers = {**headers, "Content-Length": str(length)}
+        super().request(
+            method, url, cast(bytes, body), headers, encode_chunked=encode_chunked
+        )
 
     def putrequest(
         self,
@@ -126,10 +155,17 @@ class _StreamingHTTPMixin(http.client.HTTPConnection):
             if not self.auto_open:
                 raise NotConnected
             self.connect()
+        if not self._in_body and _is_buffer(data):
+            # The head of a request: its answer cannot be there yet.
+            try:
+                super().send(cast(bytes, data))
+            except OSError:
+                self.close()
+                raise
+            return
         if not self._in_body:
-            super().send(cast(bytes, data))
-        else:
-            self._transmit(self._counted(self._pieces(data, whole=False)))
+            self._begin_exchange()
+        self._transmit(self._counted(self._pieces(data, whole=False)))
 
     def getresponse(self) -> HTTPResponse:
         """Return the final response, even if it came while the body was being sent.
@@ -137,7 +173,7 @@ class _StreamingHTTPMixin(http.client.HTTPConnection):
         The connection is closed if the body was cut short.
         """
         sock = self.sock
-        if not isinstance(sock, socket.socket):
+        if not self._in_body or not isinstance(sock, socket.socket):
             return super().getresponse()
         listening = _Listening(sock, self._answer)
         self.sock = listening
@@ -242,7 +278,6 @@ class StreamingHTTPConnection(_StreamingHTTPMixin):
         blocksize: int = 8192,
     ) -> None:
         super().__init__(host, port, timeout, source_address, blocksize)
-        self._begin_exchange()
 
 
 class StreamingHTTPRedirectHandler(urllib.request.HTTPRedirectHandler):
@@ -271,6 +306,7 @@ class StreamingHTTPRedirectHandler(urllib.request.HTTPRedirectHandler):
         """
         method = req.get_method()
         repeat = code in (307, 308) and _repeatable(req.data)
+        keep = repeat and req.data is not None
         follow = code in (301, 302, 303, 307, 308) and method in ("GET", "HEAD")
         if not (repeat or follow or (code in (301, 302, 303) and method == "POST")):
             raise HTTPError(req.full_url, code, msg, headers, fp)
@@ -278,12 +314,12 @@ class StreamingHTTPRedirectHandler(urllib.request.HTTPRedirectHandler):
         dropped = set() if _same_origin(req.full_url, newurl) else _CREDENTIALS
         return urllib.request.Request(
             newurl,
-            data=req.data if repeat else None,
+            data=req.data if keep else None,
             headers={
                 name: value
                 for name, value in req.headers.items()
                 if name.lower() not in dropped
-                and (repeat or not _speaks_of_content(name.lower()))
+                and (keep or not _speaks_of_content(name.lower()))
             },
             origin_req_host=req.origin_req_host,
             unverifiable=True,
@@ -374,7 +410,6 @@ if hasattr(http.client, "HTTPSConnection"):
                 context=context,
                 blocksize=blocksize,
             )
-            self._begin_exchange()
 
     class StreamingHTTPSHandler(urllib.request.HTTPSHandler):
         """An `urllib.request.HTTPSHandler` with a `StreamingHTTPSConnection`."""
@@ -446,6 +481,19 @@ def _check_length(req: urllib.request.Request) -> None:
             "No Content-Length specified for iterable body: add that header, as "
             "multipart_encode() returns it"
         )
+
+
+def _length_of(body: object) -> int | None:
+    """Return the length of *body* if it is a file or a form, and has one."""
+    if isinstance(body, multipart_yielder):
+        return body.total
+    if not hasattr(body, "read"):
+        return None
+    files.check_binary(body)
+    try:
+        return files.size_of(cast(Readable, body))
+    except ValueError:
+        return None
 
 
 def _repeatable(body: object) -> bool:

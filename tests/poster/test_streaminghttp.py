@@ -31,6 +31,7 @@ from poster.streaminghttp import (
     StreamingHTTPRedirectHandler,
     StreamingHTTPSConnection,
     StreamingHTTPSHandler,
+    _StreamingHTTPMixin,
     get_handlers,
     register_openers,
 )
@@ -294,6 +295,87 @@ def test_a_body_may_be_sent_in_pieces_by_hand() -> None:
         assert connection.sock is None
 
 
+class Recording:
+    """What a test double or a wrapper has of a socket."""
+
+    def __init__(self, broken: type[OSError] | None = None) -> None:
+        self.sent = b""
+        self.broken = broken
+
+    def sendall(self, data: bytes) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.sent += bytes(data)
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        return io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    def close(self) -> None: ...
+
+
+class Mixed(_StreamingHTTPMixin, http.client.HTTPConnection):
+    """A connection that a program made of the parts."""
+
+
+@pytest.mark.parametrize("of", [StreamingHTTPConnection, Mixed])
+def test_send_takes_all_bodies_from_their_beginning_without_a_request(
+    of: type[http.client.HTTPConnection],
+) -> None:
+    body, _, expected = form(("a", "1"))
+    file = io.BytesIO(b"abcdef")
+    file.read(3)
+    for data, sent in (
+        (b"abc", b"abc"),
+        (file, b"abcdef"),
+        (file, b"abcdef"),
+        (iter([b"a", b"b"]), b"ab"),
+        ([b"a", b"b"], b"ab"),
+        (body, expected),
+        (body, expected),
+    ):
+        connection = of("example.test")
+        recording = Recording()
+        connection.sock = recording
+        connection.send(data)
+        assert recording.sent == sent
+
+
+def test_send_outside_a_request_uses_a_real_socket_too() -> None:
+    here, there = socket.socketpair()
+    with here, there, here.makefile("rb") as received:
+        connection = Mixed("example.test")
+        connection.sock = there
+        connection.send(iter([b"a", b"b\n"]))
+        assert received.readline() == b"ab\n"
+        connection.close()
+
+
+@pytest.mark.parametrize("data", [b"abc", io.BytesIO(b"abc"), [b"abc"]])
+def test_a_broken_connection_is_closed(data: object) -> None:
+    connection = StreamingHTTPConnection("example.test")
+    connection.sock = Recording(BrokenPipeError)
+    with pytest.raises(BrokenPipeError):
+        connection.send(data)
+    assert connection.sock is None
+
+
+def test_a_request_tells_the_length_of_what_has_one(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"0123456789")
+    body, _, expected = form(("a", "1"))
+    with path.open("rb") as file:
+        file.read(4)
+        for data, sent in ((file, b"0123456789"), (body, expected)):
+            connection = StreamingHTTPConnection("example.test")
+            recording = Recording()
+            connection.sock = recording
+            connection.request("POST", "/", data, {"X-Mine": "yes"})
+            head, _, content = recording.sent.partition(b"\r\n\r\n")
+            assert b"Content-Length: %d" % len(sent) in head
+            assert b"Transfer-Encoding" not in head
+            assert content == sent
+
+
 def test_without_auto_open_a_closed_connection_is_not_opened() -> None:
     connection = StreamingHTTPConnection("127.0.0.1", 1)
     connection.auto_open = 0
@@ -333,7 +415,7 @@ def test_what_is_not_bytes_is_refused(
         contextlib.closing(StreamingHTTPConnection(server.host)) as connection,
         pytest.raises(error, match=message),
     ):
-        connection.request("POST", "/", data, {"Content-Length": "3"})  # type: ignore[arg-type]
+        connection.request("POST", "/", data, {"Content-Length": "3"})
 
 
 def test_small_fields_share_packets() -> None:
@@ -624,8 +706,10 @@ def test_requests_without_body_are_redirected_as_they_are(
     method: str, code: int, opener: urllib.request.OpenerDirector
 ) -> None:
     with serving(once(f"{code} Elsewhere", "Location: /foo")) as server:
-        answered(opener, Request(f"{server.url}/start", method=method))
+        spoken = {"Content-Type": "text/x", "Content-Length": "0"}
+        answered(opener, Request(f"{server.url}/start", None, spoken, method=method))
     assert [r.method for r in server.requests] == [method, method]
+    assert "Content-Type" not in server.requests[1].headers
 
 
 @pytest.mark.parametrize(
@@ -1197,20 +1281,6 @@ def test_a_client_certificate_is_shown(tls: Tls, tmp_path: Path) -> None:
 
 
 def test_a_socket_of_another_kind_is_sent_to_all_the_same() -> None:
-    class Recording:
-        """What a test double or a wrapper has of a socket."""
-
-        def __init__(self) -> None:
-            self.sent = b""
-
-        def sendall(self, data: bytes) -> None:
-            self.sent += data
-
-        def makefile(self, mode: str) -> io.BytesIO:
-            return io.BytesIO(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-        def close(self) -> None: ...
-
     connection = StreamingHTTPConnection("example.test")
     recording = Recording()
     connection.sock = recording

@@ -242,7 +242,7 @@ class Watcher:
             ascii_only=ascii_only,
         )
         if view.length is None:
-            drawn = "beginning"
+            drawn = "nothing sent yet"
         note = printable(note, ascii_only=ascii_only)
         return f"{drawn}\n{note[:width]}" if note else drawn
 

@@ -274,6 +274,8 @@ class Run:
         if isinstance(error, UploadPaused):
             offset = 0 if state is None else state.offset
             said = f"paused; the server has {offset:,} bytes"
+            if state is None:
+                said = "paused before anything was sent"
             failure = replace(failure, code=self._interruption.code)
             return told(self.console, failure, said=said)
         code = told(self.console, failure)

@@ -75,6 +75,28 @@ def test_a_second_run_goes_on_where_the_first_one_stopped(
     assert not (poster.state / "demo").exists()
 
 
+def test_a_byte_that_arrived_wrong_is_found(poster: Poster) -> None:
+    words = ("demo", "--size", "24MiB", "--cut-every", "512KiB", "--json")
+    with poster.started(*words) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "resumed" and event["offset"] > 1024 * 1024:
+                break
+        process.kill()
+        process.communicate()
+    (received,) = (poster.state / "demo" / "received").glob("*.content")
+    with received.open("r+b") as file:
+        file.seek(1000)
+        byte = file.read(1)
+        file.seek(1000)
+        file.write(bytes([byte[0] ^ 1]))
+    done = poster("demo", "--json")
+    assert done.code == 1
+    assert done.objects[-1]["match"] is False
+    assert "not the one that was sent" in done.err
+
+
 def test_other_options_begin_anew(poster: Poster) -> None:
     with poster.started("demo", "--size", "48MiB", "--json") as process:
         assert process.stdout is not None

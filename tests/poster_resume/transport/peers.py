@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -33,8 +34,13 @@ def client_context() -> ssl.SSLContext:
 class Peer:
     """The server's end of one connection."""
 
-    def __init__(self, sock: socket.socket, closing: threading.Event) -> None:
-        self.sock, self._closing = sock, closing
+    def __init__(
+        self,
+        sock: socket.socket,
+        closing: threading.Event,
+        stamps: list[float] | None = None,
+    ) -> None:
+        self.sock, self._closing, self._stamps = sock, closing, stamps
         self._rest = b""
 
     def head(self) -> bytes:
@@ -83,6 +89,11 @@ class Peer:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.sock.close()
 
+    def stamp(self) -> None:
+        """Note the time, for the test to read."""
+        assert self._stamps is not None
+        self._stamps.append(time.monotonic())
+
     def hold(self) -> None:
         """Do nothing, and read nothing, until the test is over."""
         self._closing.wait(30)
@@ -96,6 +107,7 @@ class Server:
     tls: bool
     heads: list[bytes] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    stamps: list[float] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -123,7 +135,7 @@ def serving(
         try:
             if context is not None:
                 sock = context.wrap_socket(sock, server_side=True)
-            script(Peer(sock, closing))
+            script(Peer(sock, closing, server.stamps))
         except OSError:
             pass
         except BaseException as exc:  # noqa: BLE001 (shown by the test)

@@ -20,6 +20,7 @@ from poster_resume.progress import Event
 from poster_resume.ranges import ByteRange
 from poster_resume.transport import Waker
 
+from .conftest import Figure
 from .peers import Peer
 from .ways import EVERY_WAY, Way
 
@@ -62,7 +63,7 @@ class Told:
 
 @ways
 def test_an_early_104_is_told_before_the_content_is_out(
-    way: Way, large_plan: Plan
+    way: Way, large_plan: Plan, figure: Figure
 ) -> None:
     told = Told()
     digests: list[str] = []
@@ -74,7 +75,9 @@ def test_an_early_104_is_told_before_the_content_is_out(
         )
         # Nothing is read before the client has acted on it: an upload
         # resource that was only noticed at the end would end in a timeout.
+        began = time.monotonic()
         assert told.any.wait(SOON)
+        figure("from the 104 to its performance", time.monotonic() - began)
         content = peer.content(large_plan.length)
         digests.append(hashlib.sha256(content).hexdigest())
         peer.answer(201, b"done", "Upload-Complete: ?1")
@@ -119,12 +122,16 @@ def test_progress_104s_are_told_in_order_while_content_goes_out(
 
 def stop_reading(peer: Peer) -> None:
     peer.head()
+    peer.content(1 << 20)
+    peer.stamp()
     peer.answer(413, b"too large")
     peer.hold()
 
 
 def drain(peer: Peer) -> None:
     peer.head()
+    peer.content(1 << 20)
+    peer.stamp()
     peer.answer(413, b"too large")
     peer.rest()
 
@@ -132,12 +139,14 @@ def drain(peer: Peer) -> None:
 def close(peer: Peer) -> None:
     peer.head()
     peer.content(1 << 20)
+    peer.stamp()
     peer.answer(413, b"too large", "Connection: close")
 
 
 def reset(peer: Peer) -> None:
     peer.head()
     peer.content(1 << 20)
+    peer.stamp()
     peer.answer(413, b"too large", "Connection: close")
     peer.reset()
 
@@ -145,12 +154,13 @@ def reset(peer: Peer) -> None:
 @ways
 @pytest.mark.parametrize("server_then", [stop_reading, drain, close, reset])
 def test_an_early_413_ends_the_sending_whatever_the_server_does_then(
-    way: Way, large_plan: Plan, server_then: Callable[[Peer], None]
+    way: Way, large_plan: Plan, server_then: Callable[[Peer], None], figure: Figure
 ) -> None:
     with way.serving(server_then) as server:
-        began = time.monotonic()
         (response,) = way.send(upload(server.url, large_plan), plan=large_plan)
-    assert time.monotonic() - began < SOON
+        seconds = time.monotonic() - server.stamps[0]
+    figure("from the 413 to its return", seconds)
+    assert seconds < SOON
     assert (response.status, response.content) == (413, b"too large")
     assert response.sent is not None
     assert response.sent < large_plan.length
@@ -220,17 +230,22 @@ def test_a_stall_ends_by_the_progress_timeout(way: Way, large_plan: Plan) -> Non
 
 @ways
 @pytest.mark.parametrize("how", ["rst", "fin"])
-def test_a_cut_says_how_much_had_left(way: Way, large_plan: Plan, how: str) -> None:
+def test_a_cut_says_how_much_had_left(
+    way: Way, large_plan: Plan, how: str, figure: Figure
+) -> None:
     got: list[int] = []
 
     def script(peer: Peer) -> None:
         peer.head()
         got.append(len(peer.content(4 << 20)))
+        peer.stamp()
         if how == "rst":
             peer.reset()
 
-    with way.serving(script) as server, pytest.raises(TransportError) as caught:
-        way.send(upload(server.url, large_plan), plan=large_plan)
+    with way.serving(script) as server:
+        with pytest.raises(TransportError) as caught:
+            way.send(upload(server.url, large_plan), plan=large_plan)
+        figure("from the cut to its error", time.monotonic() - server.stamps[0])
     assert caught.value.sent is not None
     assert got[0] <= caught.value.sent < large_plan.length
     shown = f"{caught.value!r}{caught.value.__cause__!r}{caught.value.__context__!r}"
@@ -262,8 +277,8 @@ def test_a_truncated_file_is_an_error_and_nothing_is_padded(
 
 
 @ways
-def test_a_pause_or_a_cancellation_leaves_the_content_incomplete(
-    way: Way, large_plan: Plan
+def test_a_pause_leaves_the_content_incomplete(
+    way: Way, large_plan: Plan, figure: Figure
 ) -> None:
     waker = Waker()
     waker.reset()
@@ -272,14 +287,16 @@ def test_a_pause_or_a_cancellation_leaves_the_content_incomplete(
     def script(peer: Peer) -> None:
         peer.head()
         peer.content(1 << 20)
+        peer.stamp()
         waker.wake()
         got.append(peer.rest())
 
     with way.serving(script) as server:
-        began = time.monotonic()
         with pytest.raises(UploadPaused):
             way.send(upload(server.url, large_plan), plan=large_plan, waker=waker)
-        assert time.monotonic() - began < SOON
+        seconds = time.monotonic() - server.stamps[0]
+        figure("from the pause to its return", seconds)
+        assert seconds < SOON
     assert got[0] + (1 << 20) < large_plan.length
 
 

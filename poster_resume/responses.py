@@ -57,7 +57,10 @@ class FinalResponse:
         Raises:
             ValueError: it is not JSON.
         """
-        return json.loads(self.content)
+        try:
+            return json.loads(self.content)
+        except RecursionError as exc:
+            raise ValueError("the content is nested too deeply for JSON") from exc
 
     def storable(self) -> FinalResponse:
         """Return what may be kept on disk: no cookies, at most 64 KiB."""

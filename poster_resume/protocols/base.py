@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from itertools import islice
 from typing import ClassVar, Final, Literal, Self
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -38,6 +39,7 @@ from ..structured_fields import MAX_INTEGER
 from ..upload import Upload
 
 _WORD: Final = re.compile(r"[A-Za-z0-9._-]{1,20}")
+_HOST: Final = re.compile(r"[A-Za-z0-9._:-]+")
 _NUMBER: Final = re.compile(r"[-+0-9., ]{1,40}")
 
 
@@ -283,11 +285,34 @@ def locate(value: str | None, base: str, doing: str) -> str:
         raise RedirectRefused(f"{doing}: the Location is not an http or https URL")
     if parts.username is not None or parts.password is not None:
         raise RedirectRefused(f"{doing}: the Location carries credentials of its own")
+    if not _is_host(parts.netloc):
+        raise RedirectRefused(f"{doing}: the Location names no host that can be")
     if base_parts.scheme == "https" and parts.scheme == "http":
         if host != base_parts.hostname or port not in (None, 80, base_parts.port):
             raise RedirectRefused(f"{doing}: the Location gives up TLS")
         parts = parts._replace(scheme="https", netloc=base_parts.netloc.split("@")[-1])
     return urlunsplit(parts._replace(fragment=""))
+
+
+def _is_host(netloc: str) -> bool:
+    """Whether *netloc* is a host, and perhaps a port, in any client's reading.
+
+    What two parsers may read differently must not be asked who it is trusted as.
+    """
+    if netloc.startswith("["):
+        host, closing, port = netloc[1:].partition("]")
+        numeric = True
+        if not closing or (port and not port.startswith(":")):
+            return False
+    else:
+        host, _, port = netloc.partition(":")
+        numeric = host.rpartition(".")[2].isdecimal()
+    if not _HOST.fullmatch(host):
+        return False
+    try:
+        return not numeric or bool(ip_address(host))
+    except ValueError:
+        return False
 
 
 def shown(values: Iterable[str]) -> str:

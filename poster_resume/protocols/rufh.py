@@ -462,7 +462,7 @@ def _elsewhere(response: Response) -> bool:
         return False
     try:
         problem = json.loads(response.content)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested without end
         return False
     kind = problem.get("type") if isinstance(problem, dict) else None
     return isinstance(kind, str) and kind.endswith(_OFFSET_PROBLEMS)

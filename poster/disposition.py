@@ -129,10 +129,10 @@ def spell_name(name: str, escaping: Escaping) -> bytes:
     Raises:
         ValueError: it has a NUL and *escaping* is not CLASSIC.
     """
+    if _PLAIN(name) is not None:
+        return (name.lstrip() if escaping is _CLASSIC else name).encode()
     if escaping is _CLASSIC:
         return closed(classic_name(name)).encode("ascii")
-    if _PLAIN(name) is not None:
-        return name.encode()
     if escaping is Escaping.BROWSER:
         # "Replace every occurrence of U+000D (CR) not followed by U+000A (LF), and
         # every occurrence of U+000A (LF) not preceded by U+000D (CR), in entry's name"
@@ -194,7 +194,7 @@ _BEFORE_NAME = b'\r\nContent-Disposition: form-data; name="'
 _AFTER_NAME = b'"\r\n\r\n'
 _AROUND_NAME = len(_BEFORE_NAME) + len(_AFTER_NAME)
 
-# Nothing that any escaping but CLASSIC changes.
+# Nothing that any escaping changes, but for white space that CLASSIC strips.
 _PLAIN = re.compile(r"[\t !#-\[\]-~]*").fullmatch
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 _LINE_BREAK_OR_NUL = re.compile(r"[\r\n\0]")

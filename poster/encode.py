@@ -230,7 +230,7 @@ class MultipartParam:
             content = b"".join(self._read(_BLOCK_SIZE))
         if boundaries.occurs(_quoted(boundary), content):
             raise ValueError(f"boundary found in encoded string: {_REMEDY}")
-        return b"%b%b\r\n" % (self.encode_hdr(boundary), content)
+        return b"".join((self.encode_hdr(boundary), content, b"\r\n"))
 
     def iter_encode(
         self, boundary: str | bytes, blocksize: int = 4096
@@ -390,12 +390,13 @@ class MultipartParam:
     def _report(
         self, boundary: str | bytes, blocks: Iterator[_Block]
     ) -> Iterator[_Block]:
-        total = self.get_size(boundary)
+        total = None  # until somebody wants to know: a form has many silent fields
         current = 0
         for block in blocks:
             current += len(block)
             yield block
             if self.cb:
+                total = self.get_size(boundary) if total is None else total
                 self.cb(self, current, total)
 
     def _unsearched(
@@ -620,7 +621,7 @@ class multipart_yielder:
             if pieces is not None:
                 return pieces
         if type(param).iter_encode is MultipartParam.iter_encode:
-            size = _block_size(param.get_size(self.boundary), _BLOCK_SIZE)
+            size = _block_size(param._content_length(), _BLOCK_SIZE)
             return iter(param.iter_encode(self.boundary, size))
         return iter(param.iter_encode(self.boundary))
 
@@ -649,6 +650,7 @@ def _closing_line(boundary: str | bytes) -> bytes:
     return b"--%b--\r\n" % _quoted(boundary)
 
 
+@functools.lru_cache(maxsize=8)  # asked for every part of a form
 def _quoted(boundary: str | bytes) -> bytes:
     """Return *boundary* as it stands in the document, and in its Content-Type.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 #: What the extra installs; nothing of it is imported before it is needed.
@@ -21,6 +22,9 @@ _REMEDY = (
 
 def main() -> None:
     """Run the command with the arguments of this process, and exit."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Ctrl-C before a command has begun, or after it, needs no traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     _prepare_standard_streams()
     try:
         from .commands import run

@@ -13,8 +13,10 @@ from .command import Poster
 
 
 @pytest.fixture
-def poster(tmp_path: Path) -> Poster:
-    return Poster(tmp_path)
+def poster(tmp_path: Path) -> Iterator[Poster]:
+    poster = Poster(tmp_path)
+    yield poster
+    poster.close()
 
 
 @pytest.fixture

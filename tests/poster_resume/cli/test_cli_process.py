@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from poster_resume.testing import Link, Receiver
+from poster_resume.testing import Link, Receiver, Stall
 
 from .command import IMPORTABLE, Poster
 
@@ -28,17 +29,16 @@ def test_a_signal_pauses_and_says_how_to_go_on(
 ) -> None:
     content = os.urandom(8 * MIB)
     (poster.directory / "film.bin").write_bytes(content)
-    with Link(receiver.port) as link:
+    with Link(receiver.port, itertools.repeat(Stall(MIB))) as link:
         words = ("send", f"{link.url}/rufh", "-F", "film=@film.bin")
         with poster.started(*words) as process:
             receiver.wait(lambda r: r.received > 0)
-            link.hold()
             process.send_signal(signum)
             _, err = process.communicate(timeout=30)
         assert process.returncode == code
         assert b"Traceback" not in err
         (go_on,) = [x for x in err.decode().splitlines() if "go on with: " in x]
-        link.release()
+        link.faults = ()
         assert poster(*go_on.partition("go on with: poster ")[2].split()).code == 0
     assert receiver.delivery().parts[0].read() == content
 
@@ -64,14 +64,13 @@ def test_the_same_command_goes_on_after_a_kill(
 ) -> None:
     content = os.urandom(8 * MIB)
     (poster.directory / "film.bin").write_bytes(content)
-    with Link(receiver.port) as link:
+    with Link(receiver.port, itertools.repeat(Stall(2 * MIB))) as link:
         words = ("send", f"{link.url}/rufh", "-F", "film=@film.bin")
         with poster.started(*words) as process:
             receiver.wait(lambda r: r.received > MIB)
-            link.hold()
             process.kill()
             process.communicate()
-        link.release()
+        link.faults = ()
         done = poster(*words)
     assert done.code == 0
     assert "going on with" in done.err

@@ -74,7 +74,7 @@ def test_a_file_name_that_is_not_utf_8_is_sent_and_shown(
     name = b"caf\xe9.txt"
     Path(os.fsdecode(os.fsencode(poster.directory) + b"/" + name)).write_bytes(b"x")
     field = b"f=@" + name
-    shown = poster("plan", "-F", field, PYTHONIOENCODING="ascii")
+    shown = poster("plan", "-F", field, encoding="ascii")
     assert shown.code == 0
     assert "caf\\xe9.txt" in shown.out
     assert poster("send", f"{receiver.url}/form", "-F", field).code == 0

@@ -23,7 +23,17 @@ from ..media_types import media_type
 from ..records import SameFile
 from ..sources import FileSource, MemorySource, Source
 from .opened import Spooling, Stream, at_path, name_of, opened
-from .params import Block, Columns, Field, Params, Plain, Readable, blocks, text_of
+from .params import (
+    Block,
+    Columns,
+    Field,
+    Params,
+    Plain,
+    Readable,
+    blocks,
+    is_open_file,
+    text_of,
+)
 from .parts import Part
 
 #: Values up to this length stand between the headers, longer ones are sources.
@@ -226,7 +236,7 @@ class Form:
         content = field.content
         found: Source | Stream
         assert not isinstance(content, bytes)
-        if isinstance(content, Readable):
+        if is_open_file(content):
             self._once(content, field)
             found = opened(
                 content,

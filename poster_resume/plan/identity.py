@@ -15,7 +15,16 @@ import stat
 from collections.abc import Iterable
 
 from .opened import place_of
-from .params import Block, Columns, Field, Params, Readable, blocks, text_of
+from .params import (
+    Block,
+    Columns,
+    Field,
+    Params,
+    Readable,
+    blocks,
+    is_open_file,
+    text_of,
+)
 
 
 def of_params(params: Params) -> str:
@@ -88,7 +97,7 @@ def _content(
 ) -> bytes:
     if isinstance(content, bytes):
         return b"sha256 " + _digest(content)
-    if isinstance(content, Readable):
+    if is_open_file(content):
         if type(content) is io.BytesIO and not content.closed:
             start = content.tell() if offset is None else offset
             return b"sha256 " + _digest(content.getvalue()[start:][:length])

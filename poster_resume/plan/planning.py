@@ -24,7 +24,7 @@ from .opened import (
     opened,
     place_of,
 )
-from .params import Params, Readable, file_content
+from .params import Params, Readable, file_content, is_open_file
 from .parts import Raw
 from .plan import Plan
 
@@ -110,7 +110,7 @@ def plan_content(
     found: Source | Stream
     if isinstance(given, bytes):
         found = MemorySource(given)
-    elif isinstance(given, Readable):
+    elif is_open_file(given):
         found = opened(given, label, same_file, spooling)
     else:
         found = at_path(given, label, same_file, spooling)
@@ -138,7 +138,7 @@ def identity_of(content: object, content_type: str | None = None) -> str:
     """
     if isinstance(content, Plan):
         return content.identity
-    if isinstance(content, bytes | os.PathLike | Readable):
+    if isinstance(content, bytes | os.PathLike) or is_open_file(content):
         return identity.of_content(_content(content), content_type)
     return identity.of_params(cast(Params, content))
 
@@ -147,12 +147,12 @@ def _whose(
     given: bytes | os.PathLike[str] | Readable, found: Source, content_type: str | None
 ) -> Callable[[], str]:
     """Return what finds the identity of *given*, which may be closed by then."""
-    if isinstance(given, Readable) and isinstance(found, FileSource):
+    if is_open_file(given) and isinstance(found, FileSource):
         if place_of(given) is not None:
             return lambda: identity.of_content(
                 PurePath(found.path), content_type, found.base
             )
-    elif isinstance(given, Readable) and isinstance(found, MemorySource):
+    elif is_open_file(given) and isinstance(found, MemorySource):
         return lambda: identity.of_content(found.data, content_type)
     return lambda: identity.of_content(given, content_type)
 

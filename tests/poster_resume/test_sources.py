@@ -572,7 +572,8 @@ print(os.waitpid(pid, 0)[1]); source.close()
         check=False,
         timeout=60,
     )
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    # Python 3.12 and later warn of any fork beside a thread.
+    assert done.stdout == "0\n", done.stderr
 
 
 def test_a_name_that_is_no_text_can_be_printed(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from poster import files
+from poster.body import multipart_yielder
 from poster.duplex import Answer, AnswerReader, Duplex, Refused, is_plain
-from poster.encode import multipart_yielder
 from poster.files import FileRange, LengthMismatch, Readable
 
 if TYPE_CHECKING:

@@ -428,6 +428,17 @@ def test_from_params_makes_parameters_of_the_subclass() -> None:
     assert [param.name for param in made] == ["A", "B", "c"]
 
 
+def test_a_subclass_may_set_its_attributes_itself() -> None:
+    class Mine(MultipartParam):
+        def __init__(self, content: bytes) -> None:
+            self.name, self.fileobj, self.filesize = "foo", io.BytesIO(content), 3
+            self.value = self.filename = self.filetype = self.cb = None
+
+    body, headers = multipart_encode([Mine(b"abc")], BOUNDARY)
+    assert b"".join(body) == part(b"abc") + END
+    assert int(headers["Content-Length"]) == len(body)
+
+
 @pytest.mark.parametrize("bad", [[("a",)], [("a", 1, 2)], ["abc"]])
 def test_from_params_takes_nothing_but_pairs(bad: list[tuple[str, object]]) -> None:
     with pytest.raises(ValueError, match="unpack"):

@@ -55,16 +55,10 @@ class Interruption:
     def sending(self, pause: Callable[[], None]) -> None:
         """From now on a signal calls *pause*; it raises no ``KeyboardInterrupt``."""
         self._pause = pause
-        self.insist()
 
     def idle(self) -> None:
         """Nothing is being sent: a signal raises ``KeyboardInterrupt``."""
         self._pause = None
-
-    def insist(self) -> None:
-        """Pause again: a signal may have come before there was a wait to end."""
-        if self.signum is not None and self._pause is not None:
-            self._pause()
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self.signum is not None:

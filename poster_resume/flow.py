@@ -68,9 +68,9 @@ class Interim:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     wall: float = 0.0
-    url: str = ""
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,9 @@ class Request:
     """
 
     method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | ByteRange = b""
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes | ByteRange = field(default=b"", repr=False)
     purpose: Purpose = "append"
     on_interim: Callable[[Interim], Save | Report | Abort | None] | None = None
     expect_continue: bool = False
@@ -120,13 +120,13 @@ class Response:
     """
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes = field(default=b"", repr=False)
     truncated: bool = False
     sent: int | None = None
     monotonic: float = 0.0
     wall: float = 0.0
-    url: str = ""
+    url: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

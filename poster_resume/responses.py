@@ -31,8 +31,9 @@ class FinalResponse:
     """
 
     status_code: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes = b""
+    # Loops and debuggers show values: not what may be megabytes, or a secret.
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes = field(default=b"", repr=False)
     truncated: bool = False
 
     @property

@@ -6,6 +6,7 @@ a frame of a running program.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt, model_validator
@@ -61,6 +62,11 @@ class Upload(BaseModel):
     def complete(self) -> bool:
         """Whether the target resource has given its final answer."""
         return self.phase == "complete"
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        """Show what tells uploads apart, and no URL: those are capabilities."""
+        shown = ("id", "protocol", "phase", "offset", "length")
+        return [(name, getattr(self, name)) for name in shown]
 
     def evolve(self, **changes: object) -> Self:
         """Return a copy with *changes* applied and validated."""

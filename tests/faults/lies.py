@@ -6,6 +6,7 @@ Each is a function of the request, which yields what a script yields. Those of
 
 from __future__ import annotations
 
+import functools
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +36,7 @@ def endless(*beginning: bytes, again: bytes, seconds: float = 0) -> Lie:
     return lie
 
 
+@functools.cache
 def bomb(layers: int = 1) -> bytes:
     """Return a gigabyte of zeros as about a megabyte of gzip; 4 KiB in two layers."""
     packer = zlib.compressobj(9, wbits=31)

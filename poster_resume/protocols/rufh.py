@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import JsonValue
@@ -207,6 +208,9 @@ class RUFH(UploadProtocol):
             "HEAD", upload.resource, self._version(upload), purpose="retrieve offset"
         )
         response = yield from send(request)
+        if response.status in (405, 501):
+            # GET tells as much, where a server or a gateway knows no HEAD.
+            response = yield from send(replace(request, method="GET"))
         if not 200 <= response.status < 300:
             raise unexpected(response, "retrieve offset")
         if "upload-offset" not in response.headers and _complete(response):
@@ -268,7 +272,9 @@ class RUFH(UploadProtocol):
         response = yield from send(
             Request("DELETE", upload.resource, self._version(upload), purpose="cancel")
         )
-        if response.status not in (404, 410) and not 200 <= response.status < 300:
+        # A server that cannot be told to lets the upload expire by itself.
+        gone = response.status in (404, 405, 410, 501)
+        if not gone and not 200 <= response.status < 300:
             raise unexpected(response, "cancel")
 
     def prove(self, upload: Upload) -> Flow[Upload]:

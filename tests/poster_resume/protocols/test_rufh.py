@@ -346,7 +346,17 @@ def test_gone_without_any_answer_stays_gone() -> None:
         verb.answer(404)
 
 
-@pytest.mark.parametrize("status", [200, 204, 404, 410])
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_server_without_head_is_asked_by_get(status: int) -> None:
+    verb = Verb(RUFH().retrieve_offset(created()))
+    assert verb.start().method == "HEAD"
+    asked = verb.answer(status)
+    assert (asked.method, asked.url) == ("GET", RESOURCE)
+    assert "upload-draft-interop-version" in asked.headers
+    assert verb.finish(204, upload_offset="7", upload_complete="?0").offset == 7
+
+
+@pytest.mark.parametrize("status", [200, 204, 404, 405, 410, 501])
 def test_cancelled_is_whatever_is_gone(status: int) -> None:
     verb = Verb(RUFH().cancel(created()))  # type: ignore[arg-type]  # no result
     assert verb.start().method == "DELETE"

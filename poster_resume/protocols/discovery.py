@@ -15,6 +15,8 @@ from .base import UploadProtocol, retry_after, unexpected
 from .rufh import DEFAULT_DIALECT, DIALECTS, RUFH, announced_limits
 from .tus import Tus
 
+# Answers to the moment, not to the question.
+_NOT_DEFINITE = frozenset({408, 421, 425, 429})
 _TUS_FIELDS = ("tus-version", "tus-extension", "tus-resumable")
 
 
@@ -53,7 +55,7 @@ def discover(target: str) -> Flow[Discovery]:
     response = yield from send(request)
     if response.status in (401, 407):
         raise unexpected(response, "discover")
-    if response.status == 429 or response.status >= 500:
+    if response.status in _NOT_DEFINITE or response.status >= 500:
         found = read_discovery(response)
         if response.status in (501, 505) or found.protocols:
             return found

@@ -66,7 +66,7 @@ def test_credentials_are_asked_for(status: int) -> None:
         asked(status)
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 421, 425, 429, 500, 502, 503, 504])
 def test_a_busy_server_has_not_answered(status: int) -> None:
     with pytest.raises(ServerBusy) as busy:
         asked(status, retry_after="7")

@@ -105,7 +105,11 @@ def at_path(
     except OSError as exc:
         raise SourceError(f"{label}: {shown} cannot be used: {exc.strerror}") from exc
     if stat.S_ISREG(status.st_mode):
-        return _file(os.path.abspath(name), status, same_file)
+        if status.st_size or not _has_content(name):
+            return _file(os.path.abspath(name), status, same_file)
+        # The kernel makes up such files while they are read, as those in /proc.
+        spooling.allowed(label, f"{shown}, which does not say its size,")
+        return _stream_at(name, label)
     if stat.S_ISDIR(status.st_mode):
         raise InvalidParameter(
             f"{label}: {shown} is a directory; give its files one by one, or an archive"
@@ -224,6 +228,14 @@ def _file(
     return FileSource(
         path, state, offset=offset, length=length, same_file=same_file, sha256=digest
     )
+
+
+def _has_content(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return bool(file.read(1))
+    except OSError:
+        return False  # whoever sends it will be told
 
 
 def _stream_at(path: str, label: str) -> Stream:

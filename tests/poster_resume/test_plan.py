@@ -656,3 +656,14 @@ def test_threads_may_read_one_plan(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_a_file_that_does_not_say_its_size_is_not_taken_for_empty(
+    tmp_path: Path,
+) -> None:
+    file = Path("/proc/self/status")
+    with pytest.raises(InvalidParameter, match="which does not say its size"):
+        plan_content(file)
+    with plan_content(file, spool=tmp_path) as plan:
+        assert Body(plan).read().startswith(b"Name:")

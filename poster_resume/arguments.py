@@ -6,6 +6,7 @@ and with an error that names it and the remedy.
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
@@ -88,11 +89,17 @@ class Arguments:
     trusted_origins: Collection[str] = ()
     on_event: Callable[[Event], None] | None = None
     on_progress: Callable[[Progress], None] | None = None
-    spool_limit: int | None = None
     upload_id: str | None = None
 
     def call(self, new_id: str, assume: Assumption | None) -> Call:
-        """Return what opening needs to know."""
+        """Return what opening needs to know.
+
+        Raises:
+            InvalidParameter: *assume* is not one of the two.
+        """
+        # Whatever is not "complete" would start over: no slip of the pen may.
+        if assume is not None:
+            _choice("assume", assume, ("complete", "lost"))
         metadata = self.metadata
         if self.params is not None:
             if self.protocol is not None and self.protocol.form == "file":
@@ -160,6 +167,7 @@ def checked(
     if isinstance(params, Iterator):
         params = tuple(params)  # it is looked at more than once
     _judged({**others, "replay": replay, "trusted_origins": trusted_origins})
+    _metadata(metadata)
     method = others.pop("method", "POST")
     if not isinstance(method, str) or not _TOKEN.fullmatch(method):
         raise InvalidParameter(f"method: {method!r} is not an HTTP method")
@@ -198,6 +206,11 @@ def stored(
             f"{', '.join(sorted(unknown))}: not a parameter of load(); "
             "what is sent, and where to, is kept"
         )
+    if protocol is not None and not isinstance(protocol, UploadProtocol):
+        raise InvalidParameter(
+            "protocol: give an instance of your own, or leave it out: "
+            "what the upload was begun with is kept"
+        )
     _judged(others)
     defaults: dict[str, Any] = {"retry": RetryPolicy(), "timeouts": Timeouts()}
     given = {name: value for name, value in others.items() if value is not None}
@@ -218,7 +231,14 @@ def _judged(others: Mapping[str, Any]) -> None:
     same_file = others.get("same_file", "strict")
     _choice("same_file", same_file, ("strict", "size+mtime", "sha256"))
     _positive("chunk_size", others.get("chunk_size"))
+    if isinstance(others.get("chunk_size"), float):
+        raise InvalidParameter("chunk_size: give a whole number of bytes")
     _positive("deadline", others.get("deadline"))
+    _kind("key", others.get("key"), str, 'a str, such as "holiday-2026"')
+    _kind("retry", others.get("retry"), RetryPolicy, "a RetryPolicy")
+    _kind("timeouts", others.get("timeouts"), Timeouts, "a Timeouts")
+    for observer in ("on_event", "on_progress"):
+        _kind(observer, others.get(observer), Callable, "a callable of one argument")
     wait = others.get("wait", 0)
     if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait >= 0:
         raise InvalidParameter(f"wait: {wait!r} is not a number of seconds from 0 on")
@@ -278,6 +298,26 @@ def _headers(headers: Headers | HeadersCallable | None) -> Headers | HeadersCall
         return {}
     if callable(headers):
         return headers
+    return given_headers(headers, "headers")
+
+
+def given_headers(headers: object, who: str) -> dict[str, str]:
+    """Return the *headers* that *who* has given, if they may be sent.
+
+    Raises:
+        InvalidParameter: they are no mapping, or cannot be sent.
+    """
+    if inspect.iscoroutine(headers):
+        headers.close()
+    if inspect.isawaitable(headers):
+        raise InvalidParameter(
+            "headers: the callable is awaitable; use AsyncResumableUpload, or a "
+            "callable that returns the mapping itself"
+        )
+    if not isinstance(headers, Mapping):
+        raise InvalidParameter(
+            f"{who}: {type(headers).__name__} is not a mapping of names to values"
+        )
     return checked_headers(headers)
 
 
@@ -330,10 +370,23 @@ def _choice(parameter: str, value: object, allowed: tuple[str, ...]) -> None:
         )
 
 
+def _kind(parameter: str, value: object, kind: Any, wanted: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise InvalidParameter(f"{parameter}: {type(value).__name__} is not {wanted}")
+
+
+def _metadata(metadata: object) -> None:
+    _kind("metadata", metadata, Mapping, "a mapping of names to values")
+    for name, value in cast("Mapping[object, object]", metadata or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise InvalidParameter(f"metadata: {name!r} and its value have to be str")
+
+
 def _positive(parameter: str, value: object) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not cast(float, value) > 0:  # nan is not
         raise InvalidParameter(f"{parameter}: {value!r} is not more than 0")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,11 +12,11 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from .arguments import checked_headers
+from .arguments import given_headers
 from .errors import UploadError
 from .facade import UploadFacade, request_info
 from .flow import Effect, Flow, Reply, Report, Request, Save, Sleep
-from .opening import Assumption, cancelling, opening, probing, tidying
+from .opening import Assumption, asking, cancelling, opening, tidying
 from .performing import Outcome, Tracker, Workbench, new_id
 from .plan import Plan
 from .progress import Progress
@@ -54,7 +55,7 @@ class AsyncResumableUpload(UploadFacade):  # noqa: D101 (its base has it)
             InvalidParameter: a parameter cannot be used as given.
             SourceError: a file cannot be read.
         """
-        bench = Workbench(self._arguments, open_store(self._store))
+        bench = Workbench(self._arguments, open_store(self._store), self._kept)
         return await anyio.to_thread.run_sync(bench.planned)
 
     async def send(self, *, assume: Assumption | None = None) -> Outcome:
@@ -116,7 +117,7 @@ class _Driver:
         client: HttpClient | None = owner._client or self._own
         assert client is not None
         self._client = client
-        self._bench = Workbench(self._arguments, open_store(owner._store))
+        self._bench = Workbench(self._arguments, open_store(owner._store), owner._kept)
         self._tracker = Tracker(self._arguments)
         self._bridge = self._bridged(None)
         self._started = time.monotonic()
@@ -125,11 +126,18 @@ class _Driver:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._owner._upload = self._bench.upload or self._owner._upload
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._bench.close)
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._bench.close)
+                if self._own is not None:
+                    await self._own.aclose()
+        except asyncio.CancelledError:
+            # A task's own cancellation heeds no shield: whatever send() would
+            # have returned is lost.
+            self._bench.undelivered()
             if self._own is not None:
                 await self._own.aclose()
+            raise
 
     async def send(self, assume: Assumption | None) -> Outcome:
         bench, arguments = self._bench, self._arguments
@@ -150,10 +158,9 @@ class _Driver:
                 )
                 session = Session(upload, opened.protocol, rules)
                 upload = await run(session.run(), self._perform)
-            outcome = await anyio.to_thread.run_sync(bench.delivered, opened, upload)
             with suppress(UploadError):  # the upload itself is done
                 await run(tidying(arguments.call("", None), rules), self._perform)
-            return outcome
+            return await anyio.to_thread.run_sync(bench.delivered, opened, upload)
         except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(
@@ -168,7 +175,8 @@ class _Driver:
 
     async def probe(self) -> Discovery:
         rules = self._arguments.rules(interims=False, monotonic=self._started)
-        return await run(probing(self._arguments.target, rules), self._perform)
+        call = self._arguments.call("", None)
+        return await run(asking(call, rules), self._perform)
 
     def _bridged(self, plan: Plan | None) -> AsyncBridge:
         return AsyncBridge(
@@ -208,7 +216,7 @@ class _Driver:
         given = headers(request_info(request))
         if inspect.isawaitable(given):
             given = await given
-        return checked_headers(given)
+        return given_headers(given, "headers: what the callable returned")
 
     def _moved(self, count: int) -> None:
         self._tell(self._tracker.moved(count))

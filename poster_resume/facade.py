@@ -21,12 +21,12 @@ from .arguments import (
 )
 from .errors import origin_of
 from .flow import Request, RequestInfo, Timeouts
-from .performing import OneAtATime
+from .performing import Kept, OneAtATime
 from .plan import Params
 from .progress import Event, Progress
 from .protocols import UploadProtocol
 from .retry import RetryPolicy
-from .stores import DEFAULT, Default, StateStore
+from .stores import DEFAULT, Default, MemoryStore, StateStore, checked_store
 from .transport import HttpClient, Waker, check_auth
 from .upload import Upload
 
@@ -135,10 +135,12 @@ class UploadFacade:
     def _prepare(
         self, arguments: Arguments, client: HttpClient | None, store: StoreArgument
     ) -> None:
-        self._arguments, self._client, self._store = arguments, client, store
+        self._arguments, self._client = arguments, client
+        # Nothing is kept by None, but this object's own state until it is done.
+        self._store = MemoryStore() if store is None else checked_store(store)
         self._sending = OneAtATime()
         self._waker = Waker()
-        self._upload: Upload | None = None
+        self._kept = Kept()
 
     @classmethod
     def load(
@@ -173,7 +175,7 @@ class UploadFacade:
     @property
     def state(self) -> Upload | None:
         """The upload as it was last known here; None before the first send."""
-        return self._upload
+        return self._kept.upload
 
     def pause(self) -> None:
         """Make a running ``send()`` raise ``UploadPaused`` soon.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
-from .errors import UploadError
+from .errors import InvalidParameter, UploadError
 from .plan import Plan
 from .progress import Event
 from .ranges import ByteRange
@@ -41,8 +41,11 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name in ("connect", "progress", "answer", "probe"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"timeouts: {name} must be more than 0 seconds")
+            seconds = getattr(self, name)
+            if not isinstance(seconds, (int, float)) or not seconds > 0:
+                raise InvalidParameter(
+                    f"timeouts: {name} must be more than 0 seconds, not {seconds!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +274,13 @@ class MakePlan:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnPlan:
+    """Return the plan that this object made for an upload and has kept, or None."""
+
+    upload_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestorePlan:
     """Bring a plan back from its record, with the caller's values."""
 
@@ -297,6 +307,7 @@ Effect: TypeAlias = (
     | Delete
     | Prune
     | MakePlan
+    | OwnPlan
     | RestorePlan
 )
 Reply: TypeAlias = (

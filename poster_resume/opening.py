@@ -28,6 +28,7 @@ from .flow import (
     Load,
     LoadPlan,
     MakePlan,
+    OwnPlan,
     Prune,
     RestorePlan,
     Save,
@@ -108,6 +109,7 @@ def opening(call: Call, rules: Rules) -> Flow[Opened]:
     if found.complete and _spent(found, call, moment):
         return (yield from _fresh(call, rules))
     protocol = protocol_named(found.protocol, found.options, call.protocol)
+    protocol = protocol.permitting(call.protocol or call.fallback)
     if found.complete:
         yield from report(Event("found", "it was complete already", found.offset))
         return Opened(found, protocol, None)
@@ -137,6 +139,19 @@ def cancelling(call: Call, rules: Rules, *, tell_server: bool) -> Flow[Upload | 
         yield from Session(found, protocol, rules).cancelled()
     yield Delete(found.id)
     return found
+
+
+def asking(call: Call, rules: Rules) -> Flow[Discovery]:
+    """Ask the target of *call*, or of the upload that it names, what it speaks.
+
+    Raises:
+        InvalidParameter: nothing is kept under the upload's id.
+        UploadError: as from `probing`.
+    """
+    target = call.target
+    if call.upload_id is not None:
+        target = (yield from _loaded(call.upload_id)).target
+    return (yield from probing(target, rules))
 
 
 def probing(target: str, rules: Rules) -> Flow[Discovery]:
@@ -231,13 +246,16 @@ def _spent(found: Upload, call: Call, moment: Instant) -> bool:
 def _resumed(
     call: Call, rules: Rules, found: Upload, protocol: UploadProtocol
 ) -> Flow[Opened]:
-    if not found.plan_digest and call.upload_id is None:
-        # It was planned from what no other process can find again.
-        yield from _discarded(found, protocol, rules)
-        yield Delete(found.id)
-        return (yield from _fresh(call, rules))
+    rotated = call.upload_id is None and found.target != call.target
+    if found.key is not None and rotated:
+        # The key stands for it, so the target may carry a new token; and what
+        # this call brings along was meant for the origin that it names.
+        found = found.evolve(target=call.target)
+        yield Save(found)
     try:
         plan = yield from _restored(found)
+        if plan is None:
+            return (yield from _lost(call, rules, found, protocol))
     except UploadError as error:
         error.upload_id = found.id
         restart = isinstance(error, SourceChanged) and call.on_change == "restart"
@@ -255,7 +273,33 @@ def _resumed(
     return Opened(found, protocol, plan)
 
 
-def _restored(found: Upload) -> Flow[Plan]:
+def _lost(
+    call: Call, rules: Rules, found: Upload, protocol: UploadProtocol
+) -> Flow[Opened]:
+    """Start over what was planned from sources that nobody can find again.
+
+    Raises:
+        OutcomeUnknown: it may be complete, and the server cannot say.
+    """
+    if found.phase in ("finishing", "unknown"):
+        proven = yield from Session(found, protocol, rules).proven()
+        if proven.complete:
+            return Opened(proven, protocol, None)
+    if call.upload_id is not None:
+        raise StoreError(
+            f"upload {found.id} was planned from what only its own process had; "
+            f"cancel it with `poster cancel {found.id}` and send again"
+        )
+    yield from _discarded(found, protocol, rules)
+    yield Delete(found.id)
+    return (yield from _fresh(call, rules))
+
+
+def _restored(found: Upload) -> Flow[Plan | None]:
+    if not found.plan_digest:
+        own = yield OwnPlan(found.id)
+        assert own is None or isinstance(own, Plan)
+        return own
     record = yield LoadPlan(found.plan_digest)
     if not isinstance(record, PlanRecord):
         raise StoreError(

@@ -7,6 +7,7 @@ calls it in worker threads.
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 import uuid
@@ -14,11 +15,17 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, assert_never
+from typing import Final, Literal, TypeAlias, assert_never
 
 from .arguments import Arguments, file_of_form
 from .body import iter_bytes
-from .errors import UploadBusy, UploadError, UploadRejected
+from .errors import (
+    InvalidParameter,
+    SourceError,
+    UploadBusy,
+    UploadError,
+    UploadRejected,
+)
 from .flow import (
     Check,
     Claim,
@@ -31,6 +38,7 @@ from .flow import (
     LoadPlan,
     MakePlan,
     Now,
+    OwnPlan,
     Prune,
     Recall,
     Release,
@@ -42,13 +50,25 @@ from .flow import (
     SavePlan,
 )
 from .opening import Opened
-from .plan import Plan, identity_of, plan_content, plan_form, restore
+from .plan import (
+    Plan,
+    check_files,
+    identity_of,
+    other_names,
+    plan_content,
+    plan_form,
+    restore,
+)
 from .progress import Meter, Progress
 from .ranges import ByteRange
+from .records import PlanRecord
 from .responses import FinalResponse
 from .session import Session
+from .sources import FileSource
 from .stores import DEFAULT, Default, StateStore, open_store
 from .upload import Upload
+
+_LOGGER: Final = logging.getLogger("poster_resume")
 
 Verified: TypeAlias = Literal["none", "length", "digest"]
 LocalEffect: TypeAlias = (
@@ -68,6 +88,7 @@ LocalEffect: TypeAlias = (
     | Delete
     | Prune
     | MakePlan
+    | OwnPlan
     | RestorePlan
 )
 
@@ -102,15 +123,37 @@ class UploadInfo:
     expires: float | None
 
 
-class Workbench:
-    """One call's store, plan and state."""
+class Kept:
+    """What one object keeps from call to call.
 
-    def __init__(self, arguments: Arguments, store: StateStore) -> None:
+    *upload* is the one it was last about. *plan* is kept while it could not be
+    made again: a stream was read for it, or no path leads to a source.
+    *read* says that a stream was read, and that its content is gone.
+    """
+
+    def __init__(self) -> None:
+        self.upload: Upload | None = None
+        self.plan: Plan | None = None
+        self.read = False
+
+
+class Workbench:
+    """One call's store, plan and state.
+
+    Its threads take turns: one that a cancelled call has left behind ends
+    before what it did is undone.
+    """
+
+    def __init__(
+        self, arguments: Arguments, store: StateStore, kept: Kept | None = None
+    ) -> None:
         self._arguments, self.store = arguments, store
+        self._kept = Kept() if kept is None else kept
         self.plan: Plan | None = None
         self.upload: Upload | None = None
         self._claimed: str | None = None
         self._identity: str | None = None
+        self._turn = threading.RLock()
 
     def perform(self, effect: LocalEffect) -> Reply:
         """Perform *effect* and return its outcome.
@@ -118,6 +161,10 @@ class Workbench:
         Raises:
             StoreError, UploadBusy, SourceError, InvalidParameter: as it may be.
         """
+        with self._turn:
+            return self._performed(effect)
+
+    def _performed(self, effect: LocalEffect) -> Reply:
         match effect:
             case Save(upload, durable):
                 self.keep(upload, durable=durable)
@@ -149,12 +196,17 @@ class Workbench:
                 self.store.release(identity)
             case Delete(upload_id):
                 self.store.delete(upload_id)
+                if self._kept.upload is not None and self._kept.upload.id == upload_id:
+                    self._kept.upload = None
             case Prune():
                 return tuple(self.store.prune(time.time()))
             case MakePlan():
                 self.plan = self.planned()
                 return self.plan
+            case OwnPlan(upload_id):
+                return self._own_plan(upload_id)
             case RestorePlan(record):
+                self._compare(record)
                 self.plan = restore(record, self._content())
                 return self.plan
             case _:
@@ -169,7 +221,75 @@ class Workbench:
             self.store.save(self.upload)
 
     def planned(self) -> Plan:
-        """Plan what the caller gave."""
+        """Plan what the caller gave; once, if it can be read only once.
+
+        Raises:
+            InvalidParameter: it was read by an earlier call, and is gone.
+            SourceError: it cannot be read.
+        """
+        kept = self._kept
+        if kept.plan is not None:
+            try:
+                kept.plan.check()
+                return kept.plan
+            except SourceError:
+                self._drop_plan()
+        if kept.read:
+            raise InvalidParameter(
+                "a stream was read by an earlier call, and what it held is gone: "
+                "open it anew, and make another upload of it"
+            )
+        plan = self._stored_plan() if self._arguments.upload_id else self._made()
+        spooled = any(
+            isinstance(each, FileSource) and each.kind == "spool"
+            for each in plan.sources
+        )
+        if plan is not self._arguments.content and (spooled or plan.record() is None):
+            kept.plan, kept.read = plan, spooled
+        return plan
+
+    def _stored_plan(self) -> Plan:
+        """Return the plan of the upload that was loaded."""
+        upload_id = self._arguments.upload_id or ""
+        upload = self.store.load(upload_id)
+        record = None if upload is None else self.store.load_plan(upload.plan_digest)
+        if record is None:
+            raise InvalidParameter(
+                f"upload_id: no plan is kept under {upload_id!r}; "
+                "`poster list` shows what is"
+            )
+        return restore(record)
+
+    def _own_plan(self, upload_id: str) -> Plan | None:
+        kept = self._kept
+        if kept.plan is None or kept.upload is None or kept.upload.id != upload_id:
+            return None
+        kept.plan.check()
+        self.plan = kept.plan
+        return self.plan
+
+    def _compare(self, record: PlanRecord) -> None:
+        """Say how this call differs from what is kept under its key."""
+        arguments = self._arguments
+        if arguments.key is None:
+            return
+        missing, new = other_names(record, self._content())
+        if missing or new:
+            _LOGGER.warning(
+                "the form that is kept under key %r is sent, and not the one given: "
+                "it has the fields %r, which are not given, and not %r, which are",
+                arguments.key,
+                missing,
+                new,
+            )
+        check_files(record, self._content())
+
+    def _drop_plan(self) -> None:
+        plan, self._kept.plan = self._kept.plan, None
+        if plan is not None:
+            plan.close()
+
+    def _made(self) -> Plan:
         arguments = self._arguments
         spool = self.store.spool_directory  # made only if something is spooled
         if arguments.params is not None:
@@ -199,7 +319,11 @@ class Workbench:
     def identity(self) -> str:
         """Return the digest that tells this call's upload from all others."""
         if self._identity is None:
-            self._identity = self._identified()
+            own = self._kept.upload
+            # What can be read only once is never the same twice: an upload that
+            # this object has begun is known by what it was called then.
+            unfinished = own is not None and not own.delivered
+            self._identity = own.identity if own and unfinished else self._identified()
         return self._identity
 
     def delivered(self, opened: Opened, upload: Upload) -> Outcome:
@@ -208,11 +332,16 @@ class Workbench:
         Raises:
             UploadRejected: the final answer is an error.
         """
+        with self._turn:
+            return self._delivered(opened, upload)
+
+    def _delivered(self, opened: Opened, upload: Upload) -> Outcome:
         response = upload.result or FinalResponse(0, truncated=True)
         if upload.result is not None:
             stored = upload.evolve(result=upload.result.storable())
             self.keep(stored.evolve(delivered=True))
             self.store.drop_spools(upload.plan_digest)
+            self._drop_plan()
         if response.status_code >= 400:
             raise UploadRejected(
                 f"the server answered {response.status_code} to the whole upload",
@@ -229,6 +358,20 @@ class Workbench:
         self, error: BaseException, session: Session | None, tracker: Tracker
     ) -> None:
         """Save what *error* leaves, and tell it which upload it belongs to."""
+        with self._turn:
+            self._broke(error, session, tracker)
+
+    def undelivered(self) -> None:
+        """Note that the outcome did not reach the caller after all."""
+        with self._turn:
+            if self.upload is not None and self.upload.delivered:
+                self.keep(self.upload.evolve(delivered=False))
+
+    def _broke(
+        self, error: BaseException, session: Session | None, tracker: Tracker
+    ) -> None:
+        if not isinstance(error, UploadError):
+            self.undelivered()
         if session is not None and not isinstance(error, UploadError):
             # Interrupted from outside: the session had no say.
             upload = session.abandoned(tracker.sent, tracker.length)
@@ -239,11 +382,14 @@ class Workbench:
 
     def close(self) -> None:
         """Give up the claim and close what is open."""
-        claimed, self._claimed = self._claimed, None
-        if claimed is not None:
-            self.store.release(claimed)
-        if self.plan is not None and self.plan is not self._arguments.content:
-            self.plan.close()
+        with self._turn:
+            self._kept.upload = self.upload or self._kept.upload
+            claimed, self._claimed = self._claimed, None
+            if claimed is not None:
+                self.store.release(claimed)
+            if self.plan not in (None, self._arguments.content, self._kept.plan):
+                assert self.plan is not None
+                self.plan.close()
 
     def _content(self) -> object:
         arguments = self._arguments
@@ -292,7 +438,9 @@ class Tracker:
         """Note what the server has; return a report for the observer."""
         moved = offset != self._meter.acknowledged
         self._meter.acknowledged = offset
-        return self._meter.report() if moved and self._tell else None
+        if not moved or self._tell is None:
+            return None
+        return self._meter.told(time.monotonic())
 
     def moved(self, count: int) -> Progress | None:
         """Note that *count* more bytes are out; return a report if one is due."""

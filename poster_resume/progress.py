@@ -78,13 +78,26 @@ class Meter:
         if sent < self.sent:  # going on from a lower offset is not negative speed
             self._samples.clear()
         self.sent = sent
-        if self._reported is not None and now - self._reported < self.INTERVAL:
+        if not self._due(now):
             return None
-        self._reported = now
         self._samples.append((now, sent))
         while len(self._samples) > 2 and now - self._samples[0][0] > self.WINDOW:
             self._samples.pop(0)
         return self.report()
+
+    def told(self, now: float) -> Progress | None:
+        """Note that *acknowledged* has moved; return a report if one is due.
+
+        The last one always is.
+        """
+        due = self._due(now)
+        return self.report() if due or self.acknowledged == self.length else None
+
+    def _due(self, now: float) -> bool:
+        if self._reported is not None and now - self._reported < self.INTERVAL:
+            return False
+        self._reported = now
+        return True
 
     def report(self) -> Progress:
         """Return where things stand."""

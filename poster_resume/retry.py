@@ -10,7 +10,13 @@ import tenacity
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from .errors import DeadlineExceeded, Recovery, ServerBusy, UploadError
+from .errors import (
+    DeadlineExceeded,
+    InvalidParameter,
+    Recovery,
+    ServerBusy,
+    UploadError,
+)
 from .flow import Flow, Sleep, now, report
 from .progress import Event
 
@@ -40,8 +46,8 @@ class RetryPolicy:
     settle: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.settle < 0:
-            raise ValueError("settle must be 0 seconds or more")
+        if not self.settle >= 0:
+            raise InvalidParameter("retry: settle must be 0 seconds or more")
 
 
 class Patience:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from typing import TypeVar
 
-from .arguments import checked_headers
+from .arguments import given_headers
 from .errors import UploadError
 from .facade import UploadFacade, request_info
 from .flow import Effect, Flow, Reply, Report, Request, Save, Sleep
-from .opening import Assumption, cancelling, opening, probing, tidying
+from .opening import Assumption, asking, cancelling, opening, tidying
 from .performing import Outcome, Tracker, Workbench, new_id
 from .plan import Plan
 from .progress import Progress
@@ -50,7 +50,7 @@ class ResumableUpload(UploadFacade):  # noqa: D101 (its base has it)
             InvalidParameter: a parameter cannot be used as given.
             SourceError: a file cannot be read.
         """
-        return Workbench(self._arguments, open_store(self._store)).planned()
+        return Workbench(self._arguments, open_store(self._store), self._kept).planned()
 
     def send(self, *, assume: Assumption | None = None) -> Outcome:
         """Bring the upload to its end, going on from wherever it stands.
@@ -103,7 +103,7 @@ class _Driver:
     def __init__(self, owner: UploadFacade) -> None:
         self._owner, self._arguments = owner, owner._arguments
         self._client = shared_client() if owner._client is None else owner._client
-        self._bench = Workbench(self._arguments, open_store(owner._store))
+        self._bench = Workbench(self._arguments, open_store(owner._store), owner._kept)
         self._tracker = Tracker(self._arguments)
         self._bridge = self._bridged(None)
         self._started = time.monotonic()
@@ -127,10 +127,9 @@ class _Driver:
                 )
                 session = Session(upload, opened.protocol, rules)
                 upload = run(session.run(), self._perform)
-            outcome = bench.delivered(opened, upload)
             with suppress(UploadError):  # the upload itself is done
                 run(tidying(arguments.call("", None), rules), self._perform)
-            return outcome
+            return bench.delivered(opened, upload)
         except BaseException as error:
             bench.broke(error, session, self._tracker)
             raise
@@ -148,12 +147,12 @@ class _Driver:
     def probe(self) -> Discovery:
         rules = self._arguments.rules(interims=False, monotonic=self._started)
         try:
-            return run(probing(self._arguments.target, rules), self._perform)
+            call = self._arguments.call("", None)
+            return run(asking(call, rules), self._perform)
         finally:
             self._close()
 
     def _close(self) -> None:
-        self._owner._upload = self._bench.upload or self._owner._upload
         self._bench.close()
 
     def _bridged(self, plan: Plan | None) -> Bridge:
@@ -191,9 +190,7 @@ class _Driver:
         if not callable(headers):
             return headers
         given = headers(request_info(request))
-        if not isinstance(given, Mapping):
-            raise TypeError("headers: the callable must return a mapping of str")
-        return checked_headers(given)
+        return given_headers(given, "headers: what the callable returned")
 
     def _moved(self, count: int) -> None:
         self._tell(self._tracker.moved(count))

@@ -6,6 +6,7 @@ it is told to (*scan*, ``same_file="sha256"``) or has to (streams).
 
 from __future__ import annotations
 
+from .differing import check_files, other_names
 from .params import Params
 from .plan import Plan, Row
 from .planning import identity_of, plan_content, plan_form
@@ -15,7 +16,9 @@ __all__ = [
     "Params",
     "Plan",
     "Row",
+    "check_files",
     "identity_of",
+    "other_names",
     "plan_content",
     "plan_form",
     "restore",

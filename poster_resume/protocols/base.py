@@ -85,6 +85,10 @@ class UploadProtocol(ABC):
         except TypeError as exc:
             raise InvalidParameter(f"protocol {cls.name}: {exc}") from exc
 
+    def permitting(self, asked: UploadProtocol) -> UploadProtocol:
+        """Return this one, of an earlier call, with what *asked* permits beyond it."""
+        return self
+
     def limits(self, upload: Upload) -> Limits:
         """Return the bounds that the server has set for *upload*."""
         return Limits()

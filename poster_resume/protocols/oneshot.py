@@ -25,6 +25,7 @@ from ..ranges import ByteRange
 from ..upload import Upload
 from .base import UploadProtocol, completed, retry_after, unexpected
 
+_REPLAYS = ("never", "incomplete", "always")
 _IDEMPOTENT = frozenset({"PUT", "DELETE"})
 _SAFE_TO_REPEAT = frozenset({408, 421, 425, 429, 503})
 _MAYBE_PROCESSED = frozenset({500, 502, 504})
@@ -57,7 +58,7 @@ class Oneshot(UploadProtocol):
         idempotency_key: bool = False,
         expect_continue: bool = False,
     ) -> None:
-        if replay not in ("never", "incomplete", "always"):
+        if replay not in _REPLAYS:
             raise InvalidParameter(
                 f"replay: {replay!r} is not never, incomplete or always"
             )
@@ -70,6 +71,14 @@ class Oneshot(UploadProtocol):
             "idempotency_key": self.idempotency_key,
             "expect_continue": self.expect_continue,
         }
+
+    def permitting(self, asked: UploadProtocol) -> UploadProtocol:
+        """Return this one, with the wider *replay* of both."""
+        if not isinstance(asked, Oneshot):
+            return self
+        if _REPLAYS.index(asked.replay) <= _REPLAYS.index(self.replay):
+            return self
+        return type(self).from_options(self.options() | {"replay": asked.replay})
 
     def prepare(self, upload: Upload, *, interims: bool) -> Flow[Upload]:
         if not self.idempotency_key or "idempotency_key" in upload.session:

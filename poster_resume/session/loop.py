@@ -94,6 +94,35 @@ class Session:
             deadline=self._rules.deadline,
         )
 
+    def proven(self) -> Flow[Upload]:
+        """Find out how the upload ended, without anything to send.
+
+        Raises:
+            OutcomeUnknown: the server cannot say.
+            UploadError: it gave no definite answer.
+        """
+        try:
+            yield from retrying(
+                self._rules.policy,
+                self._prove_attempt,
+                lambda: False,
+                deadline=self._rules.deadline,
+            )
+        except OutcomeUnknown:
+            yield from self._settle(self.upload.evolve(phase="unknown"))
+            raise
+        return self.upload
+
+    def _prove_attempt(self) -> Flow[None]:
+        while True:
+            try:
+                yield from self._prove()
+                return
+            except UploadError as error:
+                self._guard.attempt += 1
+                if not self._guard.may_refresh(error):
+                    raise
+
     def _cancel_attempt(self) -> Flow[None]:
         while True:
             try:
@@ -364,6 +393,8 @@ class Session:
     def _learn(self) -> Flow[None]:
         """Send a quarter at once, after an append that broke and left nothing."""
         broken, self._broken = self._broken, None
+        if self._rules.chunk_size is not None:
+            return  # some servers take appends of that very size alone
         if broken is None or self.upload.offset > broken.start or not broken.length:
             return
         limits = self._protocol.limits(self.upload)

@@ -102,6 +102,11 @@ class FileSource:
         return source
 
     @property
+    def kind(self) -> Literal["file", "spool"]:
+        """Whether it is the caller's file, or one that a stream was written to."""
+        return self._kind
+
+    @property
     def length(self) -> int:
         """How many bytes there are."""
         return self._length

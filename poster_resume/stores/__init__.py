@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias
 
+from ..errors import InvalidParameter
 from ..records import PlanRecord
 from ..upload import Upload
 from .directory import default_directory
@@ -28,6 +29,7 @@ __all__ = [
     "SQLiteStore",
     "StateStore",
     "StoreChoice",
+    "checked_store",
     "default_directory",
     "open_store",
 ]
@@ -147,6 +149,21 @@ def open_store(store: StoreChoice = DEFAULT) -> StateStore:
         return _shared(Path(store))
     if store is DEFAULT:
         return _shared(default_directory())
+    return store
+
+
+def checked_store(store: StoreChoice) -> StoreChoice:
+    """Return *store*, if it stands for one.
+
+    Raises:
+        InvalidParameter: it does not.
+    """
+    if store is None or store is DEFAULT or isinstance(store, str | Path):
+        return store
+    if not callable(getattr(store, "claim", None)):
+        raise InvalidParameter(
+            f"store: {type(store).__name__} is neither a directory nor a StateStore"
+        )
     return store
 
 

@@ -70,6 +70,7 @@ def test_browser_spelling_is_that_of_the_html_standard(
     ("text", "spelled"),
     [
         ("plain", "plain"),
+        (" \tspaced ", " \tspaced "),
         ('a"b', 'a\\"b'),
         ("a\\b", "a\\\\b"),
         ("a\\", "a\\\\"),

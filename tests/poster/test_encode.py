@@ -526,6 +526,19 @@ def test_a_file_that_was_just_written_is_sent_from_its_beginning() -> None:
                 param.encode(BOUNDARY)
 
 
+def test_a_file_that_cannot_go_to_its_end_begins_where_it_stands() -> None:
+    class Endless(io.BytesIO):
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            if whence == os.SEEK_END:
+                raise io.UnsupportedOperation("no end")
+            return super().seek(offset)
+
+    file = Endless(b"0123456789")
+    file.seek(6)
+    param = MultipartParam("foo", fileobj=file, filesize=4)
+    assert param.encode(BOUNDARY) == part(b"6789")
+
+
 def test_a_file_that_can_seek_but_not_tell_is_reset() -> None:
     class Seeker(Odd):
         def __init__(self, file: io.BytesIO) -> None:
@@ -1083,6 +1096,15 @@ def test_ranges_are_the_same_bytes_with_the_same_callbacks(tmp_path: Path) -> No
     assert expand(iter(pieces)) == expected
     assert [total for _, total in log] == [len(body)] * len(pieces)
     assert log[-1][0] == len(body) == int(headers["Content-Length"])
+
+
+def test_ranges_begin_where_the_content_does(path: Path) -> None:
+    with path.open("rb") as file:
+        file.seek(9_991)
+        param = MultipartParam("f", fileobj=file, filesize=9)
+        pieces = list(multipart_encode([param])[0].iter_ranges())
+        assert any(isinstance(piece, FileRange) for piece in pieces)
+        assert b"\r\n\r\n123456789\r\n" in expand(iter(pieces))
 
 
 def test_no_range_is_larger_than_4_mib(large: Path) -> None:

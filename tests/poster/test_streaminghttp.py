@@ -376,6 +376,28 @@ def test_a_request_tells_the_length_of_what_has_one(tmp_path: Path) -> None:
             assert content == sent
 
 
+def test_a_request_sends_in_chunks_what_has_no_length() -> None:
+    out, into = os.pipe()
+    with open(into, "wb") as pipe:
+        pipe.write(b"abc")
+    connection = StreamingHTTPConnection("example.test")
+    recording = Recording()
+    connection.sock = recording
+    with open(out, "rb") as pipe:
+        connection.request("POST", "/", pipe)
+    assert b"Transfer-Encoding: chunked" in recording.sent
+    assert recording.sent.endswith(b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
+
+
+def test_nothing_is_sent_of_a_request_with_a_text_file(tmp_path: Path) -> None:
+    connection = StreamingHTTPConnection("example.test")
+    recording = Recording()
+    connection.sock = recording
+    with pytest.raises(TextFile, match='open it in binary mode, "rb"'):
+        connection.request("POST", "/", io.StringIO("abc"))
+    assert recording.sent == b""
+
+
 def test_without_auto_open_a_closed_connection_is_not_opened() -> None:
     connection = StreamingHTTPConnection("127.0.0.1", 1)
     connection.auto_open = 0

@@ -45,7 +45,13 @@ class Recovery(enum.Enum):
 
 
 class UploadError(Exception):
-    """Base class of every error that this package raises."""
+    """Base class of every error that this package raises.
+
+    *recovery* is what the session may do about it; *resumable* whether calling
+    ``send()`` again may go on from here. *retry_after* are the seconds that the
+    server asked us to wait, *sent* the bytes of the request's content that had
+    left, *upload_id* what ``load()`` takes; each None where it is not known.
+    """
 
     recovery: Recovery = Recovery.NONE
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import importlib
 import inspect
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,28 +54,59 @@ def _public(module: object) -> list[str]:
 def _entry(name: str, value: object) -> Iterator[str]:
     if inspect.isclass(value):
         yield f"\n## class `{name}`\n"
-        bases = [b.__name__ for b in value.__bases__ if b is not object]
+        bases = [b.__name__ for b in value.__bases__ if _shown(b)]
         if bases:
             yield f"Bases: {', '.join(f'`{base}`' for base in bases)}\n"
         signature = _signature(value)
         if signature and not issubclass(value, (BaseException, enum.Enum)):
             yield f"```text\n{name}{signature}\n```\n"
         yield inspect.getdoc(value) or ""
-        for member, attribute in sorted(vars(value).items()):
-            if not member.startswith("_"):
-                yield from _member(name, member, attribute)
+        if issubclass(value, enum.Enum):
+            members = ", ".join(f"`{member}`" for member in value.__members__)
+            yield f"\nMembers: {members}."
+        for member, attribute in sorted(_members(value).items()):
+            yield from _member(name, member, attribute)
     elif callable(value):
         yield f"\n## `{name}`\n"
         yield f"```text\n{name}{_signature(value)}\n```\n"
         yield inspect.getdoc(value) or ""
     else:
         yield f"\n## `{name}`\n"
-        yield f"Type: `{type(value).__name__}`."
+        members = " or ".join(f"`{m.__name__}`" for m in typing.get_args(value))
+        yield f"One of {members}." if members else f"Type: `{type(value).__name__}`."
+
+
+def _shown(base: type) -> bool:
+    """Whether *base* is worth naming: what a page or Python's own docs explain."""
+    package, _, _ = base.__module__.partition(".")
+    return base is not object and (
+        package not in ("poster", "poster_resume") or _ours(base)
+    )
+
+
+def _ours(base: type) -> bool:
+    return any(
+        getattr(importlib.import_module(module), base.__name__, None) is base
+        for modules in PAGES.values()
+        for module in modules
+    )
+
+
+def _members(value: type) -> dict[str, object]:
+    """Return the public members of a class, and what it has from nameless bases."""
+    members: dict[str, object] = {}
+    for cls in reversed(value.__mro__):
+        package, _, _ = cls.__module__.partition(".")
+        if cls is value or (package == "poster_resume" and not _ours(cls)):
+            members.update(vars(cls))
+    return {name: member for name, member in members.items() if name[0] != "_"}
 
 
 def _member(owner: str, name: str, attribute: object) -> Iterator[str]:
     function = getattr(attribute, "__func__", attribute)
     if isinstance(attribute, property):
+        if not attribute.__doc__:
+            return  # it says what the property of its base says
         yield f"\n### `{owner}.{name}`\n"
         yield inspect.getdoc(attribute) or ""
     elif inspect.isfunction(function) and function.__doc__:
@@ -88,13 +120,51 @@ def _signature(value: object) -> str:
         signature = inspect.signature(value)  # type: ignore[arg-type]  # any callable
     except (TypeError, ValueError):
         return ""
+    signature = signature.replace(
+        parameters=[_plain(each, value) for each in signature.parameters.values()],
+        return_annotation=_literal(signature.return_annotation),
+    )
     spelled = str(signature)
     if len(spelled) <= 76:
         return spelled
-    parameters = ",\n    ".join(str(p) for p in signature.parameters.values())
+    lines = []
+    positional = True
+    for each in signature.parameters.values():
+        if each.kind is each.VAR_POSITIONAL:
+            positional = False
+        elif each.kind is each.KEYWORD_ONLY and positional:
+            lines.append("*")
+            positional = False
+        lines.append(str(each))
     result = signature.return_annotation
-    arrow = "" if result is inspect.Signature.empty else f" -> {result}"
-    return f"(\n    {parameters},\n){arrow}"
+    arrow = "" if result is inspect.Signature.empty else f" -> {result!r}"
+    return "(\n" + "".join(f"    {line},\n" for line in lines) + f"){arrow}"
+
+
+class _Literal:
+    """Something that is spelled as it is."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _literal(value: object) -> object:
+    return _Literal(value) if isinstance(value, str) else value
+
+
+def _plain(parameter: inspect.Parameter, value: object) -> inspect.Parameter:
+    # As it is written, where a library would spell it in its own way.
+    written = inspect.get_annotations(value) if inspect.isclass(value) else {}
+    annotation = written.get(parameter.name, parameter.annotation)
+    default = parameter.default
+    if isinstance(default, enum.Enum):
+        default = _Literal(str(default))
+    elif " at 0x" in repr(default):
+        default = _Literal("...")
+    return parameter.replace(annotation=_literal(annotation), default=default)
 
 
 if __name__ == "__main__":

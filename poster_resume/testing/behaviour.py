@@ -152,6 +152,7 @@ class Rule:
         return replaced and self.share == 0
 
     def matches(self, head: Head, method: str, completing: bool) -> bool:
+        """Whether it is about a request, by *method* after any override."""
         return (
             self.method in (None, method)
             and head.path.startswith(self.path)

@@ -6,12 +6,14 @@ A flow, so that neither facade decides anything: the drivers only perform.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
 from .errors import (
     InvalidParameter,
     NotResumable,
+    OutcomeUnknown,
     SourceChanged,
     StoreError,
     UploadBusy,
@@ -113,7 +115,15 @@ def opening(call: Call, rules: Rules) -> Flow[Opened]:
     if found.complete:
         yield from report(Event("found", "it was complete already", found.offset))
         return Opened(found, protocol, None)
-    if call.assume is not None and found.phase in ("unknown", "finishing"):
+    if call.assume is not None and found.phase == "finishing":
+        # Only what nobody can say is the caller's to settle.
+        session = Session(found, protocol, rules)
+        with suppress(OutcomeUnknown):
+            yield from session.proven()
+        found = session.upload
+        if found.complete:
+            return Opened(found, protocol, None)
+    if call.assume is not None and found.phase == "unknown":
         if call.assume == "complete":
             return Opened((yield from _assumed(found)), protocol, None)
         yield from _discarded(found, protocol, rules)

@@ -116,7 +116,7 @@ class Session:
     def _prove_attempt(self) -> Flow[None]:
         while True:
             try:
-                yield from self._prove()
+                yield from self._synchronise()
                 return
             except UploadError as error:
                 self._guard.attempt += 1

@@ -279,6 +279,23 @@ def test_replay_is_only_ever_widened() -> None:
     assert widened.options()["idempotency_key"] is True
 
 
+@pytest.mark.parametrize("assume", ["complete", "lost"])
+@pytest.mark.parametrize("stored", [1.0, 0.5])
+def test_nothing_is_assumed_that_the_server_can_say(
+    receiver: Receiver, tmp_path: Path, assume: Any, stored: float
+) -> None:
+    # The last bytes left, and no answer came: what was kept, it still knows.
+    receiver.script(Rule(method="PATCH", keep=stored, ending="drop"))
+    one = upload(f"{receiver.url}/tus", content=CONTENT, protocol="tus", store=tmp_path)
+    with pytest.raises(TransportError):
+        one.send()
+    assert one.state is not None
+    assert one.state.phase == "finishing"
+    assert one.send(assume=assume).response.status_code in (200, 204)
+    assert receiver.delivery().read() == CONTENT
+    assert len(receiver.uploads) == 1
+
+
 def test_a_slip_of_the_pen_assumes_nothing(receiver: Receiver, tmp_path: Path) -> None:
     receiver.script(drop_final_answer())
     one = upload(f"{receiver.url}/form", content=CONTENT, store=tmp_path)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     import ssl
 
 T = TypeVar("T")
+
+#: Whether a set of sockets can be waited for like a socket (Linux).
+HAS_EPOLL: Final = hasattr(select, "epoll")
 
 
 class _AsyncioWaits:
@@ -129,21 +133,30 @@ class _AsyncioWaits:
 
 
 class _TrioWaits:
-    """Performs waits on trio, which waits for one event per task."""
+    """Performs waits on trio, which waits for one event at a time.
+
+    Where there is epoll, a set of our own holds the socket, and becomes readable
+    itself when any of its events has come: one wait instead of a nursery.
+    """
 
     def __init__(self, steps: Steps[Any]) -> None:
         self._steps = steps
+        self._set: select.epoll | None = None
+        self._sock: socket.socket | None = None
 
     async def perform(self, step: Wait) -> Step | _Done:
         """Perform *step* and all waits that follow; return what comes then."""
         following: Step = step
-        while isinstance(following, Wait):
-            ready = await self._ready(following)
-            try:
-                following = self._steps.send(ready)
-            except StopIteration as stop:
-                return _Done(stop.value)
-        return following
+        try:
+            while isinstance(following, Wait):
+                ready = await self._ready(following)
+                try:
+                    following = self._steps.send(ready)
+                except StopIteration as stop:
+                    return _Done(stop.value)
+            return following
+        finally:
+            self._rest()
 
     async def _ready(self, step: Wait) -> tuple[bool, bool]:
         import trio
@@ -157,9 +170,26 @@ class _TrioWaits:
             elif not step.readable:
                 await trio.lowlevel.wait_writable(step.sock)
                 got[1] = True
+            elif HAS_EPOLL:
+                await self._any_of_set(step.sock, got)
             else:
                 await self._either(step.sock, got)
         return got[0], got[1]
+
+    async def _any_of_set(self, sock: socket.socket, got: list[bool]) -> None:
+        import trio
+
+        if sock is not self._sock:
+            self._rest()
+            self._set, self._sock = select.epoll(), sock
+            self._set.register(sock, select.EPOLLIN | select.EPOLLOUT)
+        assert self._set is not None
+        while not any(got):
+            await trio.lowlevel.wait_readable(self._set.fileno())
+            for _, events in self._set.poll(0):
+                broken = events & (select.EPOLLERR | select.EPOLLHUP)
+                got[0] = bool(events & select.EPOLLIN or broken)
+                got[1] = bool(events & select.EPOLLOUT or broken)
 
     async def _either(self, sock: socket.socket, got: list[bool]) -> None:
         import trio
@@ -179,6 +209,11 @@ class _TrioWaits:
             if group.subgroup(KeyboardInterrupt) is not None:
                 raise KeyboardInterrupt from None  # as it came
             raise
+
+    def _rest(self) -> None:
+        if self._set is not None:
+            self._set.close()
+        self._set = self._sock = None
 
 
 class _Done(NamedTuple):

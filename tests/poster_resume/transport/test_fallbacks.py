@@ -81,6 +81,18 @@ def test_an_early_answer_is_noticed_without(
     assert response.status == 413
 
 
+def test_an_early_answer_is_noticed_on_trio_without_epoll(
+    large_plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poster_resume.transport.asynchronous.HAS_EPOLL", False)
+    way = Way("trio")
+    with way.serving(stop_reading) as server:
+        began = time.monotonic()
+        (response,) = way.send(upload(server.url, large_plan), plan=large_plan)
+    assert time.monotonic() - began < SOON
+    assert response.status == 413
+
+
 def test_a_file_that_ends_early_is_noticed_without_sendfile(
     large_file: Path, large_plan: Plan
 ) -> None:

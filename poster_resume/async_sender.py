@@ -47,6 +47,7 @@ async def run(flow: Flow[T], perform: Callable[[Effect], Awaitable[Reply]]) -> T
 
 class AsyncResumableUpload(UploadFacade):  # noqa: D101 (its base has it)
     __doc__ = UploadFacade.__doc__
+    _awaited = True
 
     async def plan(self) -> Plan:
         """Plan the representation: its exact bytes and length; nothing is sent.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from .arguments import (
     Arguments,
@@ -19,7 +19,7 @@ from .arguments import (
     checked,
     stored,
 )
-from .errors import origin_of
+from .errors import InvalidParameter, origin_of
 from .flow import Request, RequestInfo, Timeouts
 from .performing import Kept, OneAtATime
 from .plan import Params
@@ -74,6 +74,9 @@ class UploadFacade:
     Raises:
         InvalidParameter: an argument cannot be used; the message names it.
     """
+
+    #: Whether a client's ``send()`` has to be awaited.
+    _awaited: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -135,6 +138,8 @@ class UploadFacade:
     def _prepare(
         self, arguments: Arguments, client: HttpClient | None, store: StoreArgument
     ) -> None:
+        if client is not None:
+            _check_client(client, awaited=self._awaited)
         self._arguments, self._client = arguments, client
         # Nothing is kept by None, but this object's own state until it is done.
         self._store = MemoryStore() if store is None else checked_store(store)
@@ -184,6 +189,22 @@ class UploadFacade:
         nothing happens.
         """
         self._waker.wake()
+
+
+def _check_client(client: object, *, awaited: bool) -> None:
+    send = getattr(client, "send", None)
+    if not callable(send):
+        raise InvalidParameter(
+            f"client: {type(client).__name__} is neither an httpx nor an httpx2 client"
+        )
+    kinds = {each.__name__ for each in type(client).__mro__}
+    if not awaited and "AsyncClient" in kinds:
+        kind, remedy = "async", "AsyncResumableUpload, or a client of client()"
+    elif awaited and "Client" in kinds:
+        kind, remedy = "blocking", "ResumableUpload, or a client of async_client()"
+    else:
+        return
+    raise InvalidParameter(f"client: this one is {kind}; use {remedy}")
 
 
 def request_info(request: Request) -> RequestInfo:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import io
 import logging
 import os
 import pickle
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,10 @@ import anyio
 import pytest
 import tenacity
 
+import poster_resume
 from poster_resume import (
     AsyncResumableUpload,
+    Event,
     InvalidParameter,
     Oneshot,
     OutcomeUnknown,
@@ -34,6 +39,7 @@ from poster_resume import (
     Tus,
     UploadError,
     UploadProtocol,
+    plan_content,
     uploads,
 )
 from poster_resume.stores import MemoryStore
@@ -354,6 +360,7 @@ def test_a_protocol_is_lent_to_load_as_an_instance_only(tmp_path: Path) -> None:
         ("on_event", 5),
         ("on_progress", "print"),
         ("store", 5),
+        ("client", 5),
         ("headers", [("a", "b")]),
         ("headers", "a: b"),
     ],
@@ -369,6 +376,20 @@ def test_impatience_that_cannot_be_is_refused() -> None:
             Timeouts(answer=value)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(InvalidParameter, match=r"^retry: settle"):
         RetryPolicy(settle=-1)
+
+
+def test_a_client_of_the_other_kind_is_refused_by_the_constructor() -> None:
+    async def main() -> None:
+        async with poster_resume.async_client() as one:
+            with pytest.raises(InvalidParameter, match=r"^client: this one is async"):
+                ResumableUpload("http://127.0.0.1:9/", content=b"x", client=one)
+
+    anyio.run(main)
+    with (
+        poster_resume.client() as other,
+        pytest.raises(InvalidParameter, match=r"^client: this one is blocking"),
+    ):
+        AsyncResumableUpload("http://127.0.0.1:9/", content=b"x", client=other)
 
 
 def nothing(info: RequestInfo) -> Any:
@@ -585,6 +606,114 @@ def test_an_interrupt_while_delivering_loses_no_outcome(receiver: Receiver) -> N
         one.send()
     assert one.send().response.status_code == 200
     assert len(receiver.deliveries) == 1
+
+
+def test_an_interrupt_in_the_middle_leaves_a_resumable_upload(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    def interrupt(event: Event) -> None:
+        if event.kind == "acknowledged" and not interrupted:
+            interrupted.append(event)
+            signal.raise_signal(signal.SIGINT)
+
+    interrupted: list[Event] = []
+    one = upload(
+        f"{receiver.url}/rufh",
+        content=CONTENT,
+        chunk_size=100_000,
+        on_event=interrupt,
+        store=tmp_path,
+    )
+    with pytest.raises(KeyboardInterrupt):
+        one.send()
+    one.send()
+    assert receiver.delivery().read() == CONTENT
+    assert len(receiver.uploads) == 1
+
+
+def test_threads_share_a_client_and_a_store(receiver: Receiver, tmp_path: Path) -> None:
+    receiver.script(*[BREAKING] * 4)
+    with poster_resume.client() as client, ThreadPoolExecutor(8) as pool:
+
+        def send(number: int) -> int:
+            return (
+                upload(
+                    f"{receiver.url}/rufh",
+                    content=CONTENT + bytes([number]),
+                    client=client,
+                    retry=QUICK,
+                    store=tmp_path,
+                )
+                .send()
+                .response.status_code
+            )
+
+        assert set(pool.map(send, range(16))) == {201}
+    arrived = {delivery.read() for delivery in receiver.deliveries}
+    assert arrived == {CONTENT + bytes([number]) for number in range(16)}
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_tasks_share_a_client_and_a_store(
+    receiver: Receiver, tmp_path: Path, backend: str
+) -> None:
+    receiver.script(*[BREAKING] * 4)
+
+    async def main() -> None:
+        async with (
+            poster_resume.async_client() as client,
+            anyio.create_task_group() as group,
+        ):
+
+            async def send(number: int) -> None:
+                await AsyncResumableUpload(
+                    f"{receiver.url}/rufh",
+                    content=CONTENT + bytes([number]),
+                    client=client if number % 2 else None,
+                    retry=QUICK,
+                    store=tmp_path,
+                ).send()
+
+            for number in range(12):
+                group.start_soon(send, number)
+
+    anyio.run(main, backend=backend)
+    arrived = {delivery.read() for delivery in receiver.deliveries}
+    assert arrived == {CONTENT + bytes([number]) for number in range(12)}
+
+
+def test_uploads_of_one_plan_do_not_disturb_each_other(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    file = tmp_path / "f.bin"
+    file.write_bytes(CONTENT)
+    with plan_content(file) as plan, ThreadPoolExecutor(4) as pool:
+
+        def send(number: int) -> None:
+            upload(f"{receiver.url}/rufh?{number}", content=plan, store=tmp_path).send()
+
+        list(pool.map(send, range(6)))
+    assert [d.read() for d in receiver.deliveries] == [CONTENT] * 6
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc here")
+def test_many_uploads_one_after_the_other_leave_nothing_open(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    def send(number: int) -> None:
+        file = tmp_path / "f.bin"
+        file.write_bytes(b"%d" % number)
+        form = {"n": number, "f": file}
+        upload(f"{receiver.url}/form", form, store=tmp_path / "s").send()
+
+    for number in range(5):
+        send(number)
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(5, 40):
+        send(number)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_store_that_fails_in_the_middle_leaves_a_resumable_upload(

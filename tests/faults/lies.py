@@ -38,9 +38,9 @@ def endless(*beginning: bytes, again: bytes, seconds: float = 0) -> Lie:
 
 @functools.cache
 def bomb(layers: int = 1) -> bytes:
-    """Return a gigabyte of zeros as about a megabyte of gzip; 4 KiB in two layers."""
-    packer = zlib.compressobj(9, wbits=31)
-    packed = b"".join(packer.compress(bytes(MIB)) for _ in range(1024))
+    """Return 256 MiB of zeros as a little gzip, or as less in two *layers*."""
+    packer = zlib.compressobj(1, wbits=31)
+    packed = b"".join(packer.compress(bytes(MIB)) for _ in range(256))
     packed += packer.flush()
     for _ in range(layers - 1):
         packed = gzip.compress(packed, 9)

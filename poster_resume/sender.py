@@ -18,7 +18,7 @@ from .progress import Progress
 from .protocols.discovery import Discovery
 from .session import Session
 from .stores import open_store
-from .transport import Bridge, shared_client, shows_interims
+from .transport import Bridge, own_cookies, shared_client, shows_interims
 
 T = TypeVar("T")
 
@@ -102,7 +102,8 @@ class _Driver:
 
     def __init__(self, owner: UploadFacade) -> None:
         self._owner, self._arguments = owner, owner._arguments
-        self._client = shared_client() if owner._client is None else owner._client
+        client = owner._client
+        self._client = own_cookies(shared_client()) if client is None else client
         self._bench = Workbench(self._arguments, open_store(owner._store), owner._kept)
         self._tracker = Tracker(self._arguments)
         self._bridge = self._bridged(None)

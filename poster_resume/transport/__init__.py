@@ -11,6 +11,7 @@ from .bridge import AsyncBridge, Bridge, check_auth
 from .clients import (
     async_client,
     client,
+    own_cookies,
     segment_request,
     shared_client,
     shows_interims,
@@ -30,6 +31,7 @@ __all__ = [
     "async_client",
     "check_auth",
     "client",
+    "own_cookies",
     "segment_request",
     "shared_client",
     "shows_interims",

@@ -7,6 +7,7 @@ have used, built from the same arguments: requests through proxies, HTTP/2.
 from __future__ import annotations
 
 import atexit
+import copy
 import functools
 import os
 import ssl
@@ -135,6 +136,19 @@ def shared_client() -> httpx.Client:
         _shared = os.getpid(), client()
         atexit.register(_shared[1].close)
     return _shared[1]
+
+
+def own_cookies(client: httpx.Client) -> httpx.Client:
+    """Return *client*, connections and all, with a cookie jar of its own.
+
+    Uploads of one process may be different users' business: none may show what
+    another one's server has set.
+    """
+    own = copy.copy(client)
+    own.cookies = {}
+    if client in _showing:
+        _showing.add(own)
+    return own
 
 
 def shows_interims(client: object) -> bool:

@@ -631,6 +631,25 @@ def test_an_interrupt_in_the_middle_leaves_a_resumable_upload(
     assert len(receiver.uploads) == 1
 
 
+def test_cookies_stay_with_the_upload_that_they_were_set_for(
+    receiver: Receiver,
+) -> None:
+    session = Rule(method="POST", headers={"set-cookie": "sid=secret; Path=/"})
+    receiver.script(session)
+    for content in (CONTENT, CONTENT[1:]):
+        upload(f"{receiver.url}/rufh", content=content, store=None).send()
+    seen = [(r.method, r.headers.get("cookie")) for r in receiver.requests]
+    # To the server of the creation they go back: it may be one of many.
+    assert seen == [
+        ("OPTIONS", None),
+        ("POST", None),
+        ("PATCH", "sid=secret"),
+        ("OPTIONS", None),
+        ("POST", None),
+        ("PATCH", None),
+    ]
+
+
 def test_threads_share_a_client_and_a_store(receiver: Receiver, tmp_path: Path) -> None:
     receiver.script(*[BREAKING] * 4)
     with poster_resume.client() as client, ThreadPoolExecutor(8) as pool:

@@ -39,6 +39,9 @@ T = TypeVar("T")
 
 #: Redirects that one request may follow (RFC 9110, 15.4).
 MAX_REDIRECTS = 5
+#: Bytes of content above which its last ones are withheld. Smaller content leaves
+#: in one go, and waiting for its acknowledgement would only cost time.
+WITHHOLD_FROM = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ class Guard:
         return replace(
             request,
             on_interim=None if request.on_interim is None else _Watch(self, request),
-            withhold=self._withhold if request.length else 0,
+            withhold=self._withhold if request.length > WITHHOLD_FROM else 0,
             credentials=origin_of(request.url) in self._trusted,
             attempt=self.attempt,
             rejected=self.rejected,

@@ -1,0 +1,270 @@
+"""Several senders of one upload: processes, threads, and owners dead or asleep."""
+
+from __future__ import annotations
+
+import random
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from poster_resume import Outcome, ResumableUpload, UploadBusy, UploadError
+from poster_resume.stores import SQLiteStore
+from poster_resume.testing import Link, Receiver, Throttle
+
+from .cutting import SPEECHES
+from .effort import Effort, each_effort, number
+from .processes import End, Job, Running, job_for, running
+from .report import Figures, record
+
+posix = pytest.mark.skipif(
+    sys.platform == "win32", reason="processes stop otherwise there"
+)
+each_speech = pytest.mark.parametrize("speech", ["rufh careful", "tus", "oneshot"])
+
+CONTENT = random.Random(7).randbytes(150_000)
+_CHUNK = 20_000
+#: Bytes per second, slow enough that all meet while the first one sends.
+_RATE = 400_000
+
+
+class Meeting:
+    """A slow server, and what several senders want to send there."""
+
+    def __init__(self, directory: Path, speech: str) -> None:
+        self.directory, self._speech = directory, SPEECHES[speech]
+        self.file = directory / "scan.bin"
+        self.file.write_bytes(CONTENT)
+        self._stack = ExitStack()
+        self.receiver = self._stack.enter_context(Receiver())
+        self.link = Link(self.receiver.port, iter(lambda: Throttle(_RATE, "up"), None))
+        self._stack.enter_context(self.link)
+        self.path = f"/{self._speech.path}/meeting"
+
+    def close(self) -> None:
+        self._stack.close()
+
+    @property
+    def target(self) -> str:
+        return self.link.url + self.path
+
+    def job(self, number: int = 0, *, wait: float = 0) -> Job:
+        chunk_size = None if self._speech.chunk_size is None else _CHUNK
+        return job_for(
+            self._speech,
+            f"{self.target}/{number}",
+            self.file,
+            self.directory,
+            chunk_size=chunk_size,
+            key=f"meeting {number}",
+            wait=wait,
+        )
+
+    def arrived(self, number: int = 0) -> int:
+        """Return how often it was delivered, having looked that it is whole."""
+        path = f"{self.path}/{number}"
+        deliveries = [d for d in self.receiver.deliveries if d.path == path]
+        assert all(d.read() == CONTENT for d in deliveries)
+        for upload in self.receiver.uploads:
+            assert upload.lowest_resent is None or self._speech.path == "form"
+        return len(deliveries)
+
+    def uploads(self, number: int = 0) -> int:
+        """Return how many uploads the server has seen where one is meant."""
+        path = f"{self.path}/{number}"
+        return len([u for u in self.receiver.uploads if u.target == path])
+
+
+@each_speech
+@each_effort
+def test_of_several_processes_one_sends_and_the_others_say_so(
+    tmp_path: Path, speech: str, effort: Effort
+) -> None:
+    meeting = Meeting(tmp_path, speech)
+    tally = Figures(f"processes at once, {speech}")
+    try:
+        for case in range(number(effort, few=1, sample=2, full=25)):
+            with ExitStack() as stack:
+                job = meeting.job(case)
+                several = [stack.enter_context(running(job)) for _ in range(4)]
+                ends = [process.end() for process in several]
+            tally = tally.plus(judged(tally.fault, meeting, case, ends))
+            assert tally.clean, ends
+    finally:
+        meeting.close()
+    record(tally)
+
+
+@each_speech
+@each_effort
+def test_processes_that_wait_get_the_outcome_of_the_one_that_sent(
+    tmp_path: Path, speech: str, effort: Effort
+) -> None:
+    meeting = Meeting(tmp_path, speech)
+    tally = Figures(f"processes that wait, {speech}")
+    try:
+        for case in range(number(effort, few=1, sample=2, full=25)):
+            with ExitStack() as stack:
+                job = meeting.job(case, wait=30)
+                several = [stack.enter_context(running(job)) for _ in range(3)]
+                ends = [process.end() for process in several]
+            assert all(end.delivered for end in ends), ends
+            tally = tally.plus(judged(tally.fault, meeting, case, ends))
+            assert tally.clean, ends
+    finally:
+        meeting.close()
+    record(tally)
+
+
+def judged(fault: str, meeting: Meeting, case: int, ends: list[End]) -> Figures:
+    """Judge senders that met: one delivery, and everybody knows why."""
+    arrived = meeting.arrived(case)
+    busy = [end for end in ends if end.error == "UploadBusy"]
+    fine = all(end.delivered or end in busy for end in ends)
+    fine = fine and any(end.delivered for end in ends)
+    fine = fine and not any(end.stderr for end in ends)
+    fine = fine and all("process" in end.message for end in busy)
+    fine = fine and meeting.uploads(case) == 1
+    return Figures(
+        fault,
+        cases=1,
+        told=bool(busy),
+        duplicated=arrived > 1,
+        lost=arrived == 0 or (arrived == 1 and not fine),
+    )
+
+
+@each_effort
+@each_speech
+def test_of_several_threads_one_sends_and_the_others_say_so(
+    tmp_path: Path, speech: str, effort: Effort
+) -> None:
+    meeting = Meeting(tmp_path, speech)
+    tally = Figures(f"threads at once, {speech}")
+    try:
+        for case in range(number(effort, few=1, sample=3, full=25)):
+            job, gate = meeting.job(case), threading.Barrier(6)
+            # Two of them share a store, the others have one each.
+            stores = [SQLiteStore(job.state) for _ in range(5)]
+            with ThreadPoolExecutor(6) as pool:
+                send = partial(sent_by_a_thread, job, gate)
+                results = list(pool.map(send, [stores[0], *stores]))
+            for store in stores:
+                store.close()
+            wrong = [
+                each for each in results if not isinstance(each, (Outcome, UploadBusy))
+            ]
+            assert not wrong
+            ends = [
+                End(delivered=True)
+                if isinstance(each, Outcome)
+                else End(error="UploadBusy", message=str(each))
+                for each in results
+            ]
+            tally = tally.plus(judged(tally.fault, meeting, case, ends))
+            assert tally.clean, results
+    finally:
+        meeting.close()
+    record(tally)
+
+
+def sent_by_a_thread(
+    job: Job, gate: threading.Barrier, store: SQLiteStore
+) -> Outcome | UploadError:
+    upload = ResumableUpload(
+        job.target,
+        content=Path(job.file),
+        protocol=SPEECHES[job.speech].protocol(),
+        chunk_size=job.chunk_size,
+        key=job.key,
+        store=store,
+    )
+    gate.wait(20)
+    try:
+        return upload.send()
+    except UploadError as error:
+        return error
+
+
+@posix
+@each_effort
+@each_speech
+def test_a_dead_owner_is_followed_and_a_stopped_one_is_not(
+    tmp_path: Path, speech: str, effort: Effort
+) -> None:
+    meeting = Meeting(tmp_path, speech)
+    followed = Figures(f"owner killed, another waits, {speech}")
+    refused = Figures(f"owner stopped, another comes, {speech}")
+    try:
+        for case in range(number(effort, few=1, sample=2, full=20)):
+            job = meeting.job(case)
+            with running(job) as owner:
+                begun(meeting, owner, case)
+                owner.signal(signal.SIGSTOP)
+                with running(replace(job, wait=0.5)) as other:
+                    end = other.end()
+                # It is alive, and may go on any moment: nobody takes its place.
+                assert (end.error, end.stderr) == ("UploadBusy", ""), end
+                assert str(owner.pid) in end.message
+                refused = refused.plus(
+                    Figures(
+                        refused.fault,
+                        1,
+                        told=1,
+                        duplicated=meeting.uploads(case) > 1
+                        or meeting.arrived(case) > 1,
+                    )
+                )
+                with running(replace(job, wait=30)) as waiting:
+                    waiting.wait_until_begun()
+                    owner.kill()
+                    end = waiting.end()
+            arrived = meeting.arrived(case)
+            unknown = speech == "oneshot" and end.error == "OutcomeUnknown"
+            followed = followed.plus(
+                Figures(
+                    followed.fault,
+                    1,
+                    told=unknown,
+                    duplicated=arrived > 1,
+                    lost=arrived < 2
+                    and not (unknown or (end.delivered and arrived == 1)),
+                )
+            )
+            assert followed.clean, end
+            assert refused.clean, end
+    finally:
+        meeting.close()
+    record(followed)
+    record(refused)
+
+
+@posix
+@each_speech
+def test_a_stopped_owner_goes_on_where_it_was(tmp_path: Path, speech: str) -> None:
+    meeting = Meeting(tmp_path, speech)
+    try:
+        job = meeting.job()
+        with running(job) as owner:
+            begun(meeting, owner, 0)
+            owner.signal(signal.SIGSTOP)
+            with running(job) as other:
+                assert other.end().error == "UploadBusy"
+            owner.signal(signal.SIGCONT)
+            assert owner.end().delivered
+        assert meeting.arrived() == 1
+    finally:
+        meeting.close()
+
+
+def begun(meeting: Meeting, owner: Running, case: int) -> None:
+    """Wait until *owner* sends the upload *case*, and nobody else any other."""
+    before = case * len(CONTENT)
+    owner.wait_until_begun()
+    meeting.receiver.wait(lambda receiver: receiver.received > before)

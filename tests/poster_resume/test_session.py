@@ -536,7 +536,7 @@ def test_an_optimistic_creation_whose_answer_is_lost_is_unknown() -> None:
 @pytest.mark.parametrize("replay", ["never", "incomplete", "always"])
 def test_a_plain_request_with_a_lost_answer(replay: str) -> None:
     played = Played(upload_of(10, "oneshot"), Oneshot(replay=replay), closing=4)  # type: ignore[arg-type]  # parametrised
-    request = played.start()
+    played.start()
     assert played.saved[-1].phase == "finishing"
     if replay != "always":
         with pytest.raises(OutcomeUnknown):

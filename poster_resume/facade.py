@@ -66,7 +66,8 @@ class UploadFacade:
         retry: how patient to be; see ``RetryPolicy``.
         timeouts: of each request; see ``Timeouts``.
         deadline: seconds that one ``send()`` may take.
-        wait: seconds to wait while another process sends this upload.
+        wait: seconds to wait while another process sends this upload; what comes
+            of it there is returned here too.
         trusted_origins: further origins that may see the credentials.
         on_event: told what happens; an exception in it stops the upload.
         on_progress: told how far it is, at most ten times a second.

@@ -104,11 +104,11 @@ def opening(call: Call, rules: Rules) -> Flow[Opened]:
         NotResumable: the server speaks nothing that *call* accepts.
         StoreError: its state cannot be read or kept.
     """
-    found = yield from _found(call)
+    found, waited = yield from _found(call)
     if found is None:
         return (yield from _fresh(call, rules))
     moment = yield from now()
-    if found.complete and _spent(found, call, moment):
+    if found.complete and _spent(found, call, moment, waited):
         return (yield from _fresh(call, rules))
     protocol = protocol_named(found.protocol, found.options, call.protocol)
     protocol = protocol.permitting(call.protocol or call.fallback)
@@ -141,7 +141,7 @@ def cancelling(call: Call, rules: Rules, *, tell_server: bool) -> Flow[Upload | 
         UploadBusy: somebody is sending it.
         UploadError: the server would not remove it; it is kept then.
     """
-    found = yield from _found(call)
+    found, _ = yield from _found(call)
     if found is None:
         return None
     if tell_server and found.resource is not None and not found.complete:
@@ -206,30 +206,36 @@ def tidying(call: Call, rules: Rules) -> Flow[None]:
         yield Delete(upload.id)
 
 
-def _found(call: Call) -> Flow[Upload | None]:
+def _found(call: Call) -> Flow[tuple[Upload | None, Instant | None]]:
+    """Claim the upload of *call*; return it, and since when others were waited for."""
     if call.upload_id is not None:
         upload = yield from _loaded(call.upload_id)
-        yield from _claimed(upload.identity, call.wait)
+        waited = yield from _claimed(upload.identity, call.wait)
         # Its last owner may have moved it between the look and the claim.
-        return (yield from _loaded(call.upload_id))
+        return (yield from _loaded(call.upload_id)), waited
     identity = yield Identify()
     assert isinstance(identity, str)
-    yield from _claimed(identity, call.wait)
+    waited = yield from _claimed(identity, call.wait)
     reply = yield Find(identity)
     assert reply is None or isinstance(reply, Upload)
-    return reply
+    return reply, waited
 
 
-def _claimed(identity: str, wait: float) -> Flow[None]:
-    """Become the one sender of *identity*; ask again for *wait* seconds."""
-    until = (yield from now()).monotonic + wait
+def _claimed(identity: str, wait: float) -> Flow[Instant | None]:
+    """Become the one sender of *identity*; ask again for *wait* seconds.
+
+    Returns since when somebody else was, None if nobody was.
+    """
+    began = yield from now()
+    waited: Instant | None = None
     while True:
         try:
             yield Claim(identity)
-            return
+            return waited
         except UploadBusy:
-            if (yield from now()).monotonic >= until:
+            if (yield from now()).monotonic >= began.monotonic + wait:
                 raise
+        waited = began
         yield Sleep(_CLAIM_INTERVAL)
 
 
@@ -243,11 +249,13 @@ def _loaded(upload_id: str) -> Flow[Upload]:
     return reply
 
 
-def _spent(found: Upload, call: Call, moment: Instant) -> bool:
+def _spent(found: Upload, call: Call, moment: Instant, waited: Instant | None) -> bool:
     """Whether a complete upload has had its day, so that this call is a new one."""
     if not found.delivered or call.upload_id is not None:
         return False
     rejected = found.result is not None and found.result.status_code >= 400
+    if waited is not None and found.updated >= waited.wall and not rejected:
+        return False  # it was waited for: sending it again would double it
     if found.key is None or rejected:
         return True
     return moment.wall - found.updated > DELIVERED_SECONDS

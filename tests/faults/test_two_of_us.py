@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,19 +20,29 @@ from poster_resume.stores import SQLiteStore
 from poster_resume.testing import Link, Receiver, Throttle
 
 from .cutting import SPEECHES
-from .effort import Effort, each_effort, number
+from .effort import Effort, number
 from .processes import End, Job, Running, job_for, running
 from .report import Figures, record
 
 posix = pytest.mark.skipif(
     sys.platform == "win32", reason="processes stop otherwise there"
 )
-each_speech = pytest.mark.parametrize("speech", ["rufh careful", "tus", "oneshot"])
+_LONG = [pytest.mark.long, pytest.mark.timeout(3600)]
+each_way = pytest.mark.parametrize(
+    ("speech", "effort"),
+    [("rufh careful", "few")]
+    + [
+        pytest.param(speech, "long", marks=_LONG)
+        for speech in ("rufh careful", "tus", "oneshot")
+    ],
+)
 
 CONTENT = random.Random(7).randbytes(150_000)
 _CHUNK = 20_000
 #: Bytes per second, slow enough that all meet while the first one sends.
 _RATE = 400_000
+#: Seconds in which whoever has begun to send has come to the claim.
+_GATHERING = 0.4
 
 
 class Meeting:
@@ -75,14 +86,20 @@ class Meeting:
             assert upload.lowest_resent is None or self._speech.path == "form"
         return len(deliveries)
 
+    def gather(self, several: list[Running]) -> None:
+        """Let the link through once *several* processes must have met."""
+        for process in several:
+            process.wait_until_begun()
+        time.sleep(_GATHERING)
+        self.link.release()
+
     def uploads(self, number: int = 0) -> int:
         """Return how many uploads the server has seen where one is meant."""
         path = f"{self.path}/{number}"
         return len([u for u in self.receiver.uploads if u.target == path])
 
 
-@each_speech
-@each_effort
+@each_way
 def test_of_several_processes_one_sends_and_the_others_say_so(
     tmp_path: Path, speech: str, effort: Effort
 ) -> None:
@@ -90,9 +107,11 @@ def test_of_several_processes_one_sends_and_the_others_say_so(
     tally = Figures(f"processes at once, {speech}")
     try:
         for case in range(number(effort, few=1, sample=2, full=25)):
+            meeting.link.hold()
             with ExitStack() as stack:
                 job = meeting.job(case)
                 several = [stack.enter_context(running(job)) for _ in range(4)]
+                meeting.gather(several)
                 ends = [process.end() for process in several]
             tally = tally.plus(judged(tally.fault, meeting, case, ends))
             assert tally.clean, ends
@@ -101,18 +120,21 @@ def test_of_several_processes_one_sends_and_the_others_say_so(
     record(tally)
 
 
-@each_speech
-@each_effort
+@each_way
+@pytest.mark.parametrize("keyed", [True, False])
 def test_processes_that_wait_get_the_outcome_of_the_one_that_sent(
-    tmp_path: Path, speech: str, effort: Effort
+    tmp_path: Path, speech: str, keyed: bool, effort: Effort
 ) -> None:
     meeting = Meeting(tmp_path, speech)
     tally = Figures(f"processes that wait, {speech}")
     try:
         for case in range(number(effort, few=1, sample=2, full=25)):
+            meeting.link.hold()
             with ExitStack() as stack:
                 job = meeting.job(case, wait=30)
+                job = job if keyed else replace(job, key=None)
                 several = [stack.enter_context(running(job)) for _ in range(3)]
+                meeting.gather(several)
                 ends = [process.end() for process in several]
             assert all(end.delivered for end in ends), ends
             tally = tally.plus(judged(tally.fault, meeting, case, ends))
@@ -140,8 +162,7 @@ def judged(fault: str, meeting: Meeting, case: int, ends: list[End]) -> Figures:
     )
 
 
-@each_effort
-@each_speech
+@each_way
 def test_of_several_threads_one_sends_and_the_others_say_so(
     tmp_path: Path, speech: str, effort: Effort
 ) -> None:
@@ -152,6 +173,8 @@ def test_of_several_threads_one_sends_and_the_others_say_so(
             job, gate = meeting.job(case), threading.Barrier(6)
             # Two of them share a store, the others have one each.
             stores = [SQLiteStore(job.state) for _ in range(5)]
+            meeting.link.hold()
+            threading.Timer(_GATHERING, meeting.link.release).start()
             with ThreadPoolExecutor(6) as pool:
                 send = partial(sent_by_a_thread, job, gate)
                 results = list(pool.map(send, [stores[0], *stores]))
@@ -193,8 +216,7 @@ def sent_by_a_thread(
 
 
 @posix
-@each_effort
-@each_speech
+@each_way
 def test_a_dead_owner_is_followed_and_a_stopped_one_is_not(
     tmp_path: Path, speech: str, effort: Effort
 ) -> None:
@@ -246,7 +268,7 @@ def test_a_dead_owner_is_followed_and_a_stopped_one_is_not(
 
 
 @posix
-@each_speech
+@pytest.mark.parametrize("speech", ["rufh careful", "tus", "oneshot"])
 def test_a_stopped_owner_goes_on_where_it_was(tmp_path: Path, speech: str) -> None:
     meeting = Meeting(tmp_path, speech)
     try:

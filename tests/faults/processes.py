@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -45,7 +45,8 @@ class Job:
     """One call of ``send()``, said in words that another process understands.
 
     *attempts* bounds the tries, *size_limit* the bytes of any file that it
-    writes. *dies_at* kills it at its nth commit to the store, counted from 1.
+    writes. *as_nobody* gives up root's rights, by which one may write anywhere.
+    *dies_at* kills it at its nth commit to the store, counted from 1.
     """
 
     speech: str
@@ -58,6 +59,7 @@ class Job:
     wait: float = 0.0
     attempts: int = 1
     size_limit: int | None = None
+    as_nobody: bool = False
     dies_at: int | None = None
     when: When = "before"
 
@@ -84,10 +86,11 @@ def job_for(speech: Speech, target: str, file: Path, state: Path, **more: Any) -
     return Job(speech.name, target, str(file), str(state / "state"), **given)
 
 
-def ended(job: Job) -> End:
-    """Do *job* in a new interpreter, and tell how it ended."""
+def ended(job: Job, within: Sequence[str] = ()) -> End:
+    """Do *job* in a new interpreter, by the command *within*; tell how it ended."""
+    command = [sys.executable, "-W", "error", "-m", __name__, json.dumps(asdict(job))]
     process = subprocess.run(
-        [sys.executable, "-W", "error", "-m", __name__, json.dumps(asdict(job))],
+        [*within, *command],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
@@ -107,6 +110,8 @@ def performed(job: Job, began: Callable[[], None] = lambda: None) -> End:
 
         limit = job.size_limit, job.size_limit
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    if job.as_nobody and os.geteuid() == 0:
+        os.setuid(65534)
     _Dying.dies_at, _Dying.when, _Dying.count = job.dies_at, job.when, 0
     _die_at_commits()
     policy = RetryPolicy(

@@ -115,9 +115,10 @@ def test_a_process_killed_at_any_moment_loses_and_duplicates_nothing(
 ) -> None:
     source = random.Random(f"{SEED} {speech}")
     tally = Figures(f"SIGKILL at a random moment, {speech}")
-    kills, wanted = 0, number(effort, few=3, sample=20, full=160)
+    wanted = number(effort, few=3, sample=20, full=160)
     with place(rate=_RATE, every=_SIZE) as where:
-        while kills < wanted:
+        while tally.cases < wanted:
+            kills = 0
             job = where.job(SPEECHES[speech], source.choice(DRIVERS))
             end = End(killed=True)
             for life in range(_LIVES):
@@ -132,7 +133,8 @@ def test_a_process_killed_at_any_moment_loses_and_duplicates_nothing(
                 kills += end.killed
                 if end.delivered or end.error == "OutcomeUnknown":
                     break
-            tally = tally.plus(where.judged(tally.fault, job, end))
+            judged = where.judged(tally.fault, job, end)
+            tally = tally.plus(replace(judged, cases=max(1, kills)))
             assert tally.clean, (job, end)
     record(tally)
 

@@ -61,7 +61,7 @@ def conditions(arguments: list[str]) -> str:
     run = "a sample" if "--sample" in arguments else "the long suites"
     return (
         f"{day}: {run}, Python {platform.python_version()}, "
-        f"{platform.system()} {platform.release()}, {os.cpu_count()} cores."
+        f"{platform.system()} {platform.release().partition('-')[0]}, {os.cpu_count()} cores."
     )
 
 

@@ -58,10 +58,11 @@ def main() -> int:
 def conditions(arguments: list[str]) -> str:
     """Say when and where the figures were made."""
     day = datetime.datetime.now(tz=datetime.UTC).date()
+    release = platform.release().partition("-")[0]
     run = "a sample" if "--sample" in arguments else "the long suites"
     return (
         f"{day}: {run}, Python {platform.python_version()}, "
-        f"{platform.system()} {platform.release().partition('-')[0]}, {os.cpu_count()} cores."
+        f"{platform.system()} {release}, {os.cpu_count()} cores."
     )
 
 

@@ -191,7 +191,7 @@ def main() -> None:
     names = arguments.only.split(",") if arguments.only else list(SENDERS)
     results: dict[str, Any] = {
         "machine": {
-            "system": f"{platform.system()} {platform.release()}",
+            "system": f"{platform.system()} {platform.release().partition('-')[0]}",
             "processors": os.cpu_count(),
             "python": platform.python_version(),
         },

@@ -133,14 +133,45 @@ class Segments:
             raise DeadlineExceeded("the deadline has passed; call send() to go on")
 
     def blocks(self) -> Iterator[Block]:
-        """Yield all but the withheld bytes, short segments put together."""
+        """Yield all but the withheld bytes, short segments put together.
+
+        Raises:
+            SourceChanged: before the last one, if a source has changed meanwhile.
+        """
         stop = self._wanted.stop - self.withhold
-        yield from self._together(ByteRange(self._wanted.start, stop))
+        wanted = ByteRange(self._wanted.start, stop)
+        yield from self._together(wanted) if self.withhold else self._ended(wanted)
 
     def withheld(self) -> Iterator[Block]:
-        """Yield the withheld bytes."""
+        """Yield the withheld bytes.
+
+        Raises:
+            SourceChanged: a source has changed meanwhile.
+        """
         stop = self._wanted.stop
-        yield from self._together(ByteRange(stop - self.withhold, stop))
+        yield from self._ended(ByteRange(stop - self.withhold, stop))
+
+    def _ended(self, wanted: ByteRange) -> Iterator[Block]:
+        """Yield the bytes *wanted*; the last ones if the sources are as they were.
+
+        What is not the planned content must not become whole. The end is read
+        before the sources are looked at: nothing is read of them afterwards.
+        """
+        content = self._content
+        if isinstance(content, bytes) or wanted.stop < content.length:
+            yield from self._together(wanted)
+            return
+        stop = max(wanted.start, wanted.stop - SMALL)
+        yield from self._together(ByteRange(wanted.start, stop))
+        end = bytearray()
+        for block in self._together(ByteRange(stop, wanted.stop)):
+            if isinstance(block, SourceRange):
+                end += b"".join(_read(block, SMALL))
+            else:
+                end += block
+        if end:
+            content.check()
+            yield end
 
     def _segments(self, wanted: ByteRange) -> Iterator[bytes | SourceRange]:
         content = self._content

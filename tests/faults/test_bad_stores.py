@@ -188,7 +188,9 @@ DAMAGES = (
 )
 
 
-@pytest.mark.parametrize("speech", ["rufh careful", "tus with upload"])
+@pytest.mark.parametrize(
+    "speech", ["rufh careful", pytest.param("tus with upload", marks=pytest.mark.long)]
+)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_store_sends_nothing_and_says_what_to_do(
     desk: Desk, speech: str, damage: Callable[[Path], None]

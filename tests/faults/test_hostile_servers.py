@@ -296,8 +296,10 @@ def test_an_upload_that_broke_midway_is_not_complete_because_the_server_says_so(
                 protocol=RUFH(),
                 store=tmp_path,
             )
-    assert isinstance(verdict.error, ProtocolError)
-    assert "cancel this upload" in str(verdict.error)
+    # A foreign client may lose the answer that would have told, with the reset.
+    assert isinstance(verdict.error, ProtocolError | TransportError)
+    if isinstance(verdict.error, ProtocolError):
+        assert "cancel this upload" in str(verdict.error)
 
 
 @each_way

@@ -29,7 +29,8 @@ Purpose = Literal[
 class Timeouts:
     """How long each step of one request may take, in seconds.
 
-    *progress*: no byte was accepted by the kernel, and none came back.
+    *progress*: no byte was accepted by the kernel, and none came back; nor, where
+    the kernel can tell, did the peer acknowledge any.
     *answer*: from the moment the kernel's send queue is empty. *probe*:
     replaces *answer* for requests without content.
     """

@@ -35,6 +35,8 @@ INTERIM_PATIENCE: Final = 10
 # Seconds between two looks at the send queue: quickly first, as what is held
 # back waits for it; then rarely.
 _LOOK, _LOOK_MAX = 0.001, 0.05
+# Looks at the send queue while a wait for room lasts as long as it may.
+_LOOKS: Final = 8
 # Seconds until an answer is late enough to ask whether all has left.
 _QUIET: Final = 0.25
 
@@ -84,6 +86,7 @@ class Exchange:
         self._interims = 0
         self._continue = False
         self._since = self._moved = 0.0
+        self._queued: int | None = None  # bytes that waited for room, at a look
         self._stride = CHUNK // 4
         self._warm = 0  # the offset up to which a file is in memory
 
@@ -311,16 +314,28 @@ class Exchange:
     # Receiving
 
     def _room(self) -> Steps[None]:
-        """Wait for room in the kernel, and look at what comes in meanwhile."""
+        """Wait for room in the kernel, and look at what comes in meanwhile.
+
+        There is room again only once a good part of what waits is acknowledged,
+        and on a line that was fast and is slow now, megabytes wait. So whatever
+        the peer acknowledges is a sign of life, too.
+        """
         until = self._since + self._progress
-        readable, writable = yield self._until(until, writable=True)
+        look = time.monotonic() + self._progress / _LOOKS
+        readable, writable = yield self._until(min(until, look), writable=True)
         self._glanced = 0
         if readable:
             yield from self._input()
-        if not writable:
-            self._stream.check()
-            if time.monotonic() >= self._since + self._progress:
-                raise Failed("WriteTimeout", "the server takes no more content")
+        if writable:
+            self._queued = None
+            return
+        self._stream.check()
+        now, before = time.monotonic(), self._queued
+        self._queued = queued = self._kernel.unsent(self._connection.sock)
+        if before is not None and queued is not None and queued < before:
+            self._since = now
+        elif now >= self._since + self._progress:
+            raise Failed("WriteTimeout", "the server takes no more content")
 
     def _glance(self) -> Steps[None]:
         """Look at what came in, without waiting."""

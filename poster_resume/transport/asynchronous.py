@@ -17,7 +17,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
 import anyio
-import anyio.to_thread
 import httpx
 
 from .connection import Connection, Origin, SocketOption, connecting
@@ -26,6 +25,7 @@ from .exchange import next_data
 from .family import FamilyName
 from .kernel import Kernel
 from .steps import Await, Failed, InThread, Step, Steps, Wait
+from .threads import in_thread
 
 if TYPE_CHECKING:
     import ssl
@@ -55,13 +55,18 @@ class _AsyncioWaits:
 
     async def perform(self, step: Wait) -> Step | _Done:
         """Perform *step* and all waits that follow; return what comes then."""
-        self._future = self._loop.create_future()
+        self._future = future = self._loop.create_future()
         self._arm(step)
         try:
-            return await self._future
+            outcome: Step | _Done = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and not future.exception():
+                _discard(future.result())
+            raise
         finally:
             self._future = None
             self._rest()
+        return outcome
 
     def _arm(self, step: Wait) -> None:
         loop, sock = self._loop, step.sock
@@ -102,17 +107,23 @@ class _AsyncioWaits:
         future = self._future
         if future is None or future.done():
             return
+        outcome: Step | _Done
         try:
-            step = self._steps.send((readable, writable))
+            outcome = self._steps.send((readable, writable))
         except StopIteration as stop:
-            future.set_result(_Done(stop.value))
+            outcome = _Done(stop.value)
         except Exception as exc:  # noqa: BLE001 (raised in the task that waits)
-            future.set_exception(exc)
+            if not future.done():
+                future.set_exception(exc)
+            self._rest()
+            return
+        if future.done():  # a callback of the caller's has cancelled the task
+            _discard(outcome)
+        elif isinstance(outcome, Wait):
+            self._arm(outcome)
+            return
         else:
-            if isinstance(step, Wait):
-                self._arm(step)
-                return
-            future.set_result(step)
+            future.set_result(outcome)
         # Else a socket that stays ready would come again before the task does.
         self._rest()
 
@@ -222,6 +233,15 @@ class _Done(NamedTuple):
     result: Any
 
 
+def _discard(step: Step | _Done) -> None:
+    """Close what came in the very moment when its task was cancelled."""
+    match step:
+        case _Done(Connection() as connection):
+            connection.close()
+        case Await(awaitable) if asyncio.iscoroutine(awaitable):
+            awaitable.close()
+
+
 def _on_trio() -> bool:
     trio = sys.modules.get("trio")
     return trio is not None and bool(trio.lowlevel.in_trio_task())
@@ -245,9 +265,8 @@ async def drive(steps: Steps[T]) -> T:
                 case Wait():
                     step = await waits.perform(step)
                 case InThread(work):
-                    # Not left behind when cancelled: it uses our descriptors.
                     try:
-                        outcome = await anyio.to_thread.run_sync(work)
+                        outcome = await in_thread(work)
                     except Exception as exc:  # noqa: BLE001 (the generator's own)
                         step = steps.throw(exc)
                     else:

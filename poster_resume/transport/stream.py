@@ -8,16 +8,16 @@ the plan one after the other, so a form of a million parts costs no list.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-import anyio.to_thread
-
 from ..errors import DeadlineExceeded, SourceChanged
 from ..layout import Extent, Inline
 from ..ranges import ByteRange
+from .threads import in_thread
 from .waker import Waker
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ class _AsyncBlocks:
         if stream.in_memory:
             block = next(self._blocks, None)
         else:
-            block = await anyio.to_thread.run_sync(next, self._blocks, None)
+            block = await in_thread(functools.partial(next, self._blocks, None))
         if block is None:
             raise StopAsyncIteration
         stream.check()

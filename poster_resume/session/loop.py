@@ -240,6 +240,8 @@ class Session:
             if content.length and self.upload.resource is None:
                 yield from self._settle(protocol.created_carefully(self.upload))
                 self._broken = left(error, content)
+            elif content.length and isinstance(error, ContentTooLarge):
+                self._broken = content
             raise
         self._interrupted = False
         self._went_out(content)
@@ -406,8 +408,9 @@ class Session:
         """Send half at once, after a request was refused for its size."""
         upload, broken = self.upload, self._broken
         self._broken = None
-        refused = broken.length if broken else upload.length
-        assert refused is not None
+        if broken is None:
+            raise error  # it had no content: smaller appends would not help
+        refused = broken.length
         limits = self._protocol.limits(upload)
         smallest = max(1, limits.min_append_size)
         if not self._protocol.resumable or refused <= smallest:

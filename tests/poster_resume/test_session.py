@@ -6,6 +6,7 @@ import pytest
 import tenacity
 
 from poster_resume.errors import (
+    ContentTooLarge,
     DeadlineExceeded,
     OffsetMismatch,
     OutcomeUnknown,
@@ -318,6 +319,20 @@ def test_413_for_a_single_byte_ends() -> None:
     played.answer(201, location="/files/1")
     with pytest.raises(UploadTooLarge, match="even 1 bytes"):
         played.answer(413)
+
+
+def test_413_to_a_question_is_no_matter_of_size_and_ends() -> None:
+    upload = upload_of(10, resource=RESOURCE, phase="sending", append_size=8)
+    played = Played(
+        upload, Tus(), policy=RetryPolicy(stop=tenacity.stop_after_attempt(3))
+    )
+    head = played.start()
+    assert head.method == "HEAD"
+    assert played.answer(413).method == "HEAD"
+    assert played.answer(413).method == "HEAD"
+    with pytest.raises(ContentTooLarge, match="retrieve offset"):
+        played.answer(413)
+    assert played.session.upload.append_size == 8
 
 
 def test_a_401_asks_for_other_credentials_once() -> None:

@@ -82,12 +82,30 @@ class Connection:
         Raises:
             OSError: the connection is broken.
         """
+        if self.tls:
+            return self._encrypt(data) or None
         try:
-            if self.tls:
-                return self.sock.send(data)
             return self.sock.send(data, MORE if more else 0)
-        except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
+        except BlockingIOError:
             return None
+
+    def _encrypt(self, data: memoryview) -> int:
+        """Send *data* record by record, as far as there is room for them.
+
+        One record goes out per call: whatever else is done after each is done
+        65,536 times per GiB.
+        """
+        send, taken, length = self.sock.send, 0, len(data)
+        try:
+            while taken < length:
+                taken += send(data[taken:])
+        except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+            pass
+        except OSError:
+            # What has left must be counted; the next call says the same again.
+            if not taken:
+                raise
+        return taken
 
     @property
     def reusable(self) -> bool:

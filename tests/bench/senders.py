@@ -118,11 +118,14 @@ def _ours_async(task: Task) -> Callable[[], Any]:
 
 def ours_asyncio(task: Task) -> Run:
     main = _ours_async(task)
+    # The first loop of a process imports what all of them need.
+    asyncio.run(_module("anyio").sleep(0))
     return lambda: asyncio.run(main())
 
 
 def ours_trio(task: Task) -> Run:
     main, trio = _ours_async(task), _module("trio")
+    trio.run(_module("anyio").sleep, 0)
     return lambda: trio.run(main)
 
 

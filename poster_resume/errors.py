@@ -202,6 +202,14 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{host}:{port}"
 
 
+def unreadable(name: str, error: OSError, what: str = "read") -> SourceError:
+    """Return the error that says: the file *name* cannot be read, or opened, now."""
+    return SourceError(
+        f"{name} cannot be {what}: {error.strerror}; nothing is lost: try again "
+        "once it can be"
+    )
+
+
 def redacted(url: str) -> str:
     """Return *url* fit for messages and logs: scheme and host alone.
 

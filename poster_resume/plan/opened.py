@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from ..errors import InvalidParameter, SourceError
+from ..errors import InvalidParameter, SourceError, unreadable
 from ..records import SameFile
 from ..sources import (
     FileSource,
@@ -222,7 +222,10 @@ def _file(
         plain = FileSource(path, state, offset=offset, length=length)
         try:
             with plain.descriptor() as fd:
-                digest = sha256_of(fd, offset, plain.length)
+                try:
+                    digest = sha256_of(fd, offset, plain.length)
+                except OSError as exc:
+                    raise unreadable(plain.name, exc) from exc
         finally:
             plain.close()
     return FileSource(

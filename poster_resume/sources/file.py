@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from ..errors import SourceChanged, SourceError
+from ..errors import SourceChanged, SourceError, unreadable
 from ..records import SameFile, SourceRecord
 from . import positional
 from .descriptors import SHARED, Descriptors
@@ -167,7 +167,7 @@ class FileSource:
             SourceChanged, SourceError: as from `read_at`.
         """
         with self._pool.lend(self._key, self._open) as fd:
-            self._compare(os.fstat(fd), fd)
+            self._compare_open(fd)
             yield fd
 
     def check(self) -> None:
@@ -210,9 +210,7 @@ class FileSource:
             try:
                 yield fd
             except OSError as exc:
-                raise SourceError(
-                    f"{self.name} cannot be read: {exc.strerror}"
-                ) from exc
+                raise unreadable(self.name, exc) from exc
 
     def _open(self) -> int:
         try:
@@ -222,11 +220,18 @@ class FileSource:
                 raise  # the pool knows a remedy
             raise self._unopened(exc) from exc
         try:
-            self._compare(os.fstat(fd), fd)
+            self._compare_open(fd)
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def _compare_open(self, fd: int) -> None:
+        try:
+            self._compare(os.fstat(fd), fd)
+        except OSError as exc:
+            # By content it is read as a whole, and the disk may fail just then.
+            raise unreadable(self.name, exc) from exc
 
     def _compare(self, status: os.stat_result, fd: int | None) -> None:
         state = FileState.of(status)
@@ -253,7 +258,7 @@ class FileSource:
     def _unopened(self, exc: OSError) -> SourceError:
         if isinstance(exc, FileNotFoundError | NotADirectoryError):
             return self._changed("it has vanished")
-        return SourceError(f"{self.name} cannot be opened: {exc.strerror}")
+        return unreadable(self.name, exc, "opened")
 
     def _ended(self, offset: int) -> SourceChanged:
         return self._changed(

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import SourceChanged, SourceError
+from ..errors import SourceChanged, SourceError, unreadable
 from . import positional
 from .descriptors import Descriptors
 from .states import FileState
@@ -99,9 +99,7 @@ class HandleSource:
             try:
                 yield fd
             except OSError as exc:
-                raise SourceError(
-                    f"{self.name} cannot be read: {exc.strerror}"
-                ) from exc
+                raise unreadable(self.name, exc) from exc
 
     def _closed(self) -> int:
         raise SourceError(

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import h11
 
-from ..errors import SourceError
+from ..errors import unreadable
 from .connection import BUFFER, Connection
 from .kernel import OF_THE_SOURCE, UNSENDABLE, Kernel, limit_silence
 from .steps import Await, Failed, InThread, Steps, Wait
@@ -230,7 +230,7 @@ class Exchange:
                 if exc.errno in UNSENDABLE:
                     break
                 if exc.errno in OF_THE_SOURCE:
-                    raise _unreadable(piece, exc) from exc
+                    raise unreadable(piece.source.name, exc) from exc
                 raise
             if not taken:
                 raise piece.truncated(offset - piece.source.base)
@@ -268,7 +268,7 @@ class Exchange:
             try:
                 data = yield from self._read(piece, fd, piece.offset + done, size)
             except OSError as exc:
-                raise _unreadable(piece, exc) from exc
+                raise unreadable(piece.source.name, exc) from exc
             if not data:
                 raise piece.truncated(piece.offset + done)
             done += len(data)
@@ -483,7 +483,3 @@ def next_data(connection: Connection, seconds: float | None) -> Steps[bytes]:
                 raise Failed("ReadTimeout", "the answer's content stalls")
         else:
             return b""
-
-
-def _unreadable(piece: SourceRange, error: OSError) -> SourceError:
-    return SourceError(f"{piece.source.name}: cannot be read: {error.strerror}")

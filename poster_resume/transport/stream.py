@@ -56,8 +56,9 @@ class SourceRange:
     def truncated(self, offset: int) -> SourceChanged:
         """Return the error that says: the source ends at *offset*."""
         return SourceChanged(
-            f"{self.source.name}: ends at {offset}, "
-            f"{self.offset + self.length} bytes were planned"
+            f"{self.source.name} is not what was planned: it ended at byte {offset}, "
+            f"{self.offset + self.length} were planned; bring it back, or start over "
+            'with on_change="restart"'
         )
 
 

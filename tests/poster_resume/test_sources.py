@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from poster_resume.errors import InvalidParameter, SourceChanged, SourceError
+from poster_resume.plan import plan_content, restore
 from poster_resume.records import SameFile
 from poster_resume.sources import (
     SOURCES,
@@ -383,6 +384,23 @@ def test_a_disk_that_fails_is_an_error(
         with pytest.raises(SourceError, match="cannot be read: Input/output error"):
             each.read_into(0, memoryview(bytearray(1)))
         each.close()
+
+
+def test_a_disk_that_fails_while_a_file_is_told_by_its_content_is_an_error(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    record = plan_content(file, same_file="sha256").record()
+    assert record is not None
+    monkeypatch.setattr(os, "pread", broken, raising=False)
+    monkeypatch.setattr(os, "read", broken)
+    said = "file cannot be read: .*; .* try again"
+    with pytest.raises(SourceError, match=said):
+        plan_content(file, same_file="sha256")
+    with pytest.raises(SourceError, match=said):
+        restore(record)
 
 
 def test_a_kernel_that_returns_less_than_asked_is_asked_again(

@@ -1,10 +1,12 @@
 """Measures clients against each other and writes what the documentation shows.
 
     python -m tests.bench [--size 4GiB] [--rounds 5] [--only NAMES] [--write]
+    python -m tests.bench --draw
 
 Clients take turns, round after round, so that a busy machine is unfair to all
 alike; what is told are medians and ratios of medians. Each run is a process of
-its own. ``--write`` puts the tables into docs/explanation/performance.md.
+its own. ``--write`` puts tables and plots into docs/explanation/performance.md;
+``--draw`` does so from the figures of last time, without measuring.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import tables
+from . import plots, tables
 from .native import build, sink
 from .senders import SENDERS
 
@@ -165,16 +167,39 @@ def others(bench: Bench, rounds: int, forms: int) -> dict[str, Any]:
             }
             for name, turns in runs.items()
             if all("cpu" in run for run in turns)
-        }
+        } | {name: turns[0] for name, turns in runs.items() if "cpu" not in turns[0]}
         found["resuming"] = _json(_python("others", "resuming", url, bench.large))
     found["planning"] = _json(_python("others", "planning", 1_000_000))
     found["cuts"] = [
         {"every": every, "delay": delay}
         | _json(_python("others", "cuts", 64 * MIB, every, delay))
-        for every in (4 * MIB, 16 * MIB)
+        for every in (0, 4 * MIB, 16 * MIB)
         for delay in (0.0, 0.05, 0.2)
     ]
     return found
+
+
+def _document(results: dict[str, Any]) -> None:
+    tables.into_documentation(results)
+    try:
+        for path in plots.draw(results):
+            print(path.name)
+    except plots.Undrawable as exc:
+        raise SystemExit(f"the tables are written, but {exc}") from None
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return the command that measures the same again."""
+    said = [
+        "python -m tests.bench",
+        f"--size {arguments.size // MIB}MiB",
+        f"--tls-size {arguments.tls_size // MIB}MiB",
+        f"--rounds {arguments.rounds}",
+        f"--forms {arguments.forms}",
+        *([f"--only {arguments.only}"] if arguments.only else []),
+        "--write",
+    ]
+    return " ".join(said)
 
 
 def main() -> None:
@@ -187,7 +212,11 @@ def main() -> None:
     parser.add_argument("--only", help="names of clients, with commas between them")
     parser.add_argument("--directory", type=Path, help="on a file system with room")
     parser.add_argument("--write", action="store_true", help="into the documentation")
+    parser.add_argument("--draw", action="store_true", help="don't measure")
     arguments = parser.parse_args()
+    if arguments.draw:
+        _document(tables.committed())
+        return
     names = arguments.only.split(",") if arguments.only else list(SENDERS)
     results: dict[str, Any] = {
         "machine": {
@@ -195,6 +224,7 @@ def main() -> None:
             "processors": os.cpu_count(),
             "python": platform.python_version(),
         },
+        "command": _command(arguments),
         "rounds": arguments.rounds,
         "size": arguments.size,
         "tls-size": arguments.tls_size,
@@ -205,10 +235,9 @@ def main() -> None:
         results["others"] = others(bench, arguments.rounds, arguments.forms)
         os.truncate(bench.large, arguments.tls_size)
         results["tls"] = uploads(bench, names, arguments.rounds, tls=True)
-    text = tables.written(results)
-    print(text)
+    print(tables.written(results))
     if arguments.write:
-        tables.into_documentation(text, results)
+        _document(results)
 
 
 main()

@@ -7,21 +7,28 @@ Each prints JSON. One process per measurement.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import importlib
+import itertools
 import json
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from poster_resume.plan import plan_form
 from poster_resume.ranges import ByteRange
-from poster_resume.transport import client, segment_request
+from poster_resume.transport import async_client, client, segment_request
 
 FIELD = "x" * 10_000
+#: Forms that are sent before the measured ones.
+WARM = 50
 
 
 def _cpu() -> float:
@@ -29,31 +36,109 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _form_ours(url: str) -> Callable[[], object]:
-    ours = client(trust_env=False)
-    return lambda: ours.send(
-        segment_request(ours, "POST", url, plan_form({"a": "b", "field": FIELD}))
-    )
+def _measured(send: Callable[[], object], count: int) -> dict[str, float]:
+    for _ in range(WARM):
+        send()
+    began, cpu = time.perf_counter(), _cpu()
+    for _ in range(count):
+        send()
+    return _each(began, cpu, count)
 
 
-def _form_httpx(url: str) -> Callable[[], object]:
+async def _awaited(
+    send: Callable[[], Awaitable[object]], count: int
+) -> dict[str, float]:
+    for _ in range(WARM):
+        await send()
+    began, cpu = time.perf_counter(), _cpu()
+    for _ in range(count):
+        await send()
+    return _each(began, cpu, count)
+
+
+def _each(began: float, cpu: float, count: int) -> dict[str, float]:
+    each = 1_000_000 / count
+    return {
+        "cpu": (_cpu() - cpu) * each,
+        "wall": (time.perf_counter() - began) * each,
+    }
+
+
+def _ours(url: str, count: int) -> dict[str, float]:
+    with client(trust_env=False) as ours:
+        return _measured(
+            lambda: ours.send(
+                segment_request(
+                    ours, "POST", url, plan_form({"a": "b", "field": FIELD})
+                )
+            ),
+            count,
+        )
+
+
+def _ours_async(backend: str, url: str, count: int) -> dict[str, float]:
+    async def main() -> dict[str, float]:
+        async with async_client(trust_env=False) as ours:
+            return await _awaited(
+                lambda: ours.send(
+                    segment_request(
+                        ours, "POST", url, plan_form({"a": "b", "field": FIELD})
+                    )
+                ),
+                count,
+            )
+
+    return anyio.run(main, backend=backend)
+
+
+def _httpx(url: str, count: int) -> dict[str, float]:
     import httpx
 
-    theirs = httpx.Client(trust_env=False)
     form: Any = {"a": (None, "b"), "field": (None, FIELD)}
-    return lambda: theirs.post(url, files=form)
+    with httpx.Client(trust_env=False) as theirs:
+        return _measured(lambda: theirs.post(url, files=form), count)
 
 
-def _form_requests(url: str) -> Callable[[], object]:
+def _httpx_async(url: str, count: int) -> dict[str, float]:
+    import httpx
+
+    form: Any = {"a": (None, "b"), "field": (None, FIELD)}
+
+    async def main() -> dict[str, float]:
+        async with httpx.AsyncClient(trust_env=False) as theirs:
+            return await _awaited(lambda: theirs.post(url, files=form), count)
+
+    return asyncio.run(main())
+
+
+def _requests(url: str, count: int) -> dict[str, float]:
     import requests
 
-    session = requests.Session()
-    session.trust_env = False
     form: Any = {"a": (None, "b"), "field": (None, FIELD)}
-    return lambda: session.post(url, files=form)
+    with requests.Session() as session:
+        session.trust_env = False
+        return _measured(lambda: session.post(url, files=form), count)
 
 
-def _form_pycurl(url: str) -> Callable[[], object]:
+def _aiohttp(url: str, count: int) -> dict[str, float]:
+    import aiohttp
+
+    async def main() -> dict[str, float]:
+        async with aiohttp.ClientSession() as session:
+
+            async def send() -> None:
+                form = aiohttp.FormData(default_to_multipart=True)
+                form.add_field("a", "b")
+                form.add_field("field", FIELD)
+                async with session.post(url, data=form) as response:
+                    await response.read()
+
+            return await _awaited(send, count)
+
+    return asyncio.run(main())
+
+
+def _pycurl(url: str, count: int) -> dict[str, float]:
     pycurl = importlib.import_module("pycurl")
 
     curl = pycurl.Curl()
@@ -66,33 +151,27 @@ def _form_pycurl(url: str) -> Callable[[], object]:
         curl.setopt(pycurl.HTTPPOST, [("a", "b"), ("field", FIELD)])
         curl.perform()
 
-    return send
+    return _measured(send, count)
 
 
-FORMS: dict[str, Callable[[str], Callable[[], object]]] = {
-    "poster_resume": _form_ours,
-    "httpx": _form_httpx,
-    "requests": _form_requests,
-    "pycurl": _form_pycurl,
+FORMS: dict[str, Callable[[str, int], dict[str, float]]] = {
+    "poster_resume, blocking": _ours,
+    "poster_resume, asyncio": functools.partial(_ours_async, "asyncio"),
+    "poster_resume, trio": functools.partial(_ours_async, "trio"),
+    "httpx": _httpx,
+    "httpx, asyncio": _httpx_async,
+    "requests": _requests,
+    "aiohttp": _aiohttp,
+    "pycurl": _pycurl,
 }
 
 
-def forms(name: str, url: str, count: str) -> dict[str, float]:
+def forms(name: str, url: str, count: str) -> dict[str, Any]:
     """CPU per form of 10 KB, in microseconds, on one kept connection."""
     try:
-        send = FORMS[name](url)
-    except ImportError:
-        return {}
-    for _ in range(50):
-        send()
-    began, cpu = time.perf_counter(), _cpu()
-    for _ in range(int(count)):
-        send()
-    each = 1_000_000 / int(count)
-    return {
-        "cpu": (_cpu() - cpu) * each,
-        "wall": (time.perf_counter() - began) * each,
-    }
+        return FORMS[name](url, int(count))
+    except ImportError as exc:
+        return {"unavailable": f"{exc.name} is not installed"}
 
 
 def planning(count: str) -> dict[str, float]:
@@ -143,20 +222,26 @@ def resuming(url: str, path: str) -> dict[str, float]:
 
 
 def cuts(size: str, every: str, delay: str) -> dict[str, float]:
-    """Upload *size* bytes by RUFH over a link that is cut every so many bytes."""
+    """Upload *size* bytes by RUFH over a link that is cut every so many bytes.
+
+    *every* 0: never cut.
+    """
     from poster_resume import ResumableUpload
     from poster_resume.testing import Cut, Delay, Link, Receiver
+    from poster_resume.testing.faults import Fault
 
     seconds = float(delay) / 2
     with tempfile.TemporaryDirectory() as directory, Receiver() as receiver:
         path = Path(directory) / "file.bin"
         with path.open("wb") as file:
             file.truncate(int(size))
-        faults = [
-            (Cut(after=int(every)), Delay(seconds))
-            for _ in range(int(size) // int(every) * 4)
-        ]
-        with Link(receiver.port, faults) as link, client(trust_env=False) as ours:
+        faults: tuple[Fault, ...] = (Delay(seconds),)
+        if int(every):
+            faults = (Cut(after=int(every)), *faults)
+        with (
+            Link(receiver.port, itertools.repeat(faults)) as link,
+            client(trust_env=False) as ours,
+        ):
             began = time.perf_counter()
             upload = ResumableUpload(
                 f"{link.url}/rufh/form",

@@ -16,18 +16,33 @@ FIGURES = Path(__file__).parent / "figures.json"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
-def written(results: dict[str, Any]) -> str:
-    """Return all tables, in Markdown."""
+def conditions(results: dict[str, Any]) -> str:
+    """Return, in a sentence, how *results* were measured."""
     machine = results["machine"]
-    parts = [
+    return (
         f"Measured on {machine['system']}, {machine['processors']} processors, "
         f"Python {machine['python']}, over loopback with a warm page cache: "
-        f"medians of {results['rounds']} interleaved rounds.",
+        f"medians of {results['rounds']} interleaved rounds."
+    )
+
+
+def written(results: dict[str, Any]) -> str:
+    """Return all tables, and where the plots go, in Markdown."""
+    parts = [conditions(results)]
+    if "command" in results:
+        parts.append(f"The command was `{results['command']}`.")
+    parts += [
+        _plot("cpu", "client CPU of each client as a ratio to C"),
+        _plot("calls", "system calls of each client per GiB"),
         _uploads("Plain HTTP", results["plain"], results["size"]),
         _uploads("TLS", results["tls"], results["tls-size"]),
         *_others(results["others"]),
     ]
     return "\n\n".join(parts)
+
+
+def _plot(name: str, what: str) -> str:
+    return f"![Bars: {what}](performance-{name}.svg)"
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -39,13 +54,13 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 def _uploads(title: str, found: dict[str, Any], size: int) -> str:
     gib = size / GIB
     rows = []
-    missing = []
+    missing = {}
     base = found.get("native", {})
     floor = base.get("user", 0) + base.get("system", 0)
     for name, result in found.items():
         label = SENDERS[name][0]
         if "user" not in result:
-            missing.append(f"{label}: {result.get('unavailable', 'no figures')}")
+            missing[label] = result.get("unavailable", "no figures")
             continue
         total = result["user"] + result["system"]
         calls = result.get("calls")
@@ -71,9 +86,14 @@ def _uploads(title: str, found: dict[str, Any], size: int) -> str:
         "RSS above import, MiB",
     )
     text = f"### {title}: a form with one file of {gib:g} GiB\n\n{_table(head, rows)}"
-    if missing:
-        text += "\n\nNot measured: " + "; ".join(missing) + "."
-    return text
+    return text + _missing(missing)
+
+
+def _missing(reasons: dict[str, str]) -> str:
+    if not reasons:
+        return ""
+    said = (f"{label}: {reason}" for label, reason in reasons.items())
+    return "\n\nNot measured: " + "; ".join(said) + "."
 
 
 def _others(found: dict[str, Any]) -> list[str]:
@@ -82,11 +102,20 @@ def _others(found: dict[str, Any]) -> list[str]:
     rows = [
         [name, f"{each['cpu']:.0f}", f"{each['wall']:.0f}"]
         for name, each in forms.items()
+        if "cpu" in each
     ]
-    parts.append(
-        "### Forms of 10 KB on one kept connection\n\n"
-        + _table(("client", "CPU, µs/form", "wall, µs/form"), rows)
-    )
+    parts += [
+        "### Forms of 10 KB on one kept connection",
+        _plot("forms", "client CPU per form"),
+        _table(("client", "CPU, µs/form", "wall, µs/form"), rows)
+        + _missing(
+            {
+                name: each["unavailable"]
+                for name, each in forms.items()
+                if "cpu" not in each
+            }
+        ),
+    ]
     planning, resuming = found["planning"], found["resuming"]
     parts.append(
         "### Planning and going on\n\n"
@@ -105,7 +134,7 @@ def _others(found: dict[str, Any]) -> list[str]:
     )
     rows = [
         [
-            f"{each['every'] // MIB} MiB",
+            f"{each['every'] // MIB} MiB" if each["every"] else "never",
             f"{each['delay'] * 1000:.0f} ms",
             f"{each['requests']:.0f}",
             f"{(each['received'] - each['length']) / MIB:.1f}",
@@ -114,20 +143,39 @@ def _others(found: dict[str, Any]) -> list[str]:
         for each in found["cuts"]
         if "wall" in each
     ]
-    parts.append(
-        "### 64 MiB by RUFH over a link that is cut again and again\n\n"
-        + _table(
+    parts += [
+        "### 64 MiB by RUFH over a link that is cut again and again",
+        "![Lines: bytes received twice, and time, by round trip](performance-cuts.svg)",
+        _table(
             ("cut every", "round trip", "requests", "received twice, MiB", "wall, s"),
             rows,
-        )
-    )
+        ),
+    ]
     return parts
 
 
-def into_documentation(text: str, results: dict[str, Any]) -> None:
-    """Put *text* between the marks of the page, and the figures beside."""
-    page = PAGE.read_text("utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", "utf-8")
+def committed() -> dict[str, Any]:
+    """Return the figures that the documentation shows."""
+    results: dict[str, Any] = json.loads(FIGURES.read_text("utf-8"))
+    return results
+
+
+def into_documentation(results: dict[str, Any]) -> None:
+    """Put the tables between the marks of the page, and the figures beside."""
+    before, after = _around()
+    text = f"{before}{BEGIN}\n\n{written(results)}\n\n{END}{after}"
+    PAGE.write_text(text, "utf-8")
     FIGURES.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+
+
+def shown() -> str:
+    """Return what the page shows between its marks."""
+    before, after = _around()
+    page = PAGE.read_text("utf-8")
+    return page[len(before) + len(BEGIN) : len(page) - len(after) - len(END)].strip()
+
+
+def _around() -> tuple[str, str]:
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before, after

@@ -8,15 +8,24 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
+import anyio
 import pytest
+from filelock import SoftFileLock
 
-from poster_resume import Outcome, ResumableUpload, UploadBusy, UploadError
-from poster_resume.stores import SQLiteStore
+from poster_resume import (
+    AsyncResumableUpload,
+    Outcome,
+    ResumableUpload,
+    UploadBusy,
+    UploadError,
+)
+from poster_resume.stores import MemoryStore, SQLiteStore, StateStore
 from poster_resume.testing import Link, Receiver, Throttle
 
 from .cutting import SPEECHES
@@ -93,6 +102,13 @@ class Meeting:
         time.sleep(_GATHERING)
         self.link.release()
 
+    def carriers(self, number: int = 0) -> int:
+        """Return over how many connections its content came; none has been cut."""
+        path = f"{self.path}/{number}"
+        ids = {u.id for u in self.receiver.uploads if u.target == path}
+        mine = [r for r in self.receiver.requests if r.upload in ids or r.path == path]
+        return len({request.connection for request in mine if request.received})
+
     def uploads(self, number: int = 0) -> int:
         """Return how many uploads the server has seen where one is meant."""
         path = f"{self.path}/{number}"
@@ -152,7 +168,7 @@ def judged(fault: str, meeting: Meeting, case: int, ends: list[End]) -> Figures:
     fine = fine and any(end.delivered for end in ends)
     fine = fine and not any(end.stderr for end in ends)
     fine = fine and all("process" in end.message for end in busy)
-    fine = fine and meeting.uploads(case) == 1
+    fine = fine and meeting.uploads(case) == 1 and meeting.carriers(case) == 1
     return Figures(
         fault,
         cases=1,
@@ -162,57 +178,192 @@ def judged(fault: str, meeting: Meeting, case: int, ends: list[End]) -> Figures:
     )
 
 
+#: What threads of one process share: a file each of them opens, a store in memory,
+#: or one for file systems that have no locks.
+Keeping = Literal["sqlite", "memory", "soft"]
+KEEPINGS: tuple[Keeping, ...] = ("sqlite", "memory", "soft")
+
+
+def stores_of(keeping: Keeping, state: str, count: int) -> list[StateStore]:
+    """Return *count* stores of the same state; the first two are one object."""
+    if keeping == "memory":
+        return [MemoryStore()] * count
+    kind = {"lock_class": SoftFileLock} if keeping == "soft" else {}
+    stores: list[StateStore] = [SQLiteStore(state, **kind) for _ in range(count - 1)]
+    return [stores[0], *stores]
+
+
 @each_way
-def test_of_several_threads_one_sends_and_the_others_say_so(
-    tmp_path: Path, speech: str, effort: Effort
+@pytest.mark.parametrize("wait", [0, 30])
+@pytest.mark.parametrize("keeping", KEEPINGS)
+def test_of_several_threads_one_sends_and_the_others_say_so_or_wait(
+    tmp_path: Path, speech: str, keeping: Keeping, wait: float, effort: Effort
 ) -> None:
     meeting = Meeting(tmp_path, speech)
-    tally = Figures(f"threads at once, {speech}")
+    how = "threads that wait" if wait else "threads at once"
+    tally = Figures(f"{how}, {keeping} store, {speech}")
     try:
-        for case in range(number(effort, few=1, sample=3, full=25)):
-            job, gate = meeting.job(case), threading.Barrier(6)
-            # Two of them share a store, the others have one each.
-            stores = [SQLiteStore(job.state) for _ in range(5)]
-            meeting.link.hold()
-            threading.Timer(_GATHERING, meeting.link.release).start()
-            with ThreadPoolExecutor(6) as pool:
-                send = partial(sent_by_a_thread, job, gate)
-                results = list(pool.map(send, [stores[0], *stores]))
+        for case in range(number(effort, few=1, sample=2, full=12)):
+            job, gate = meeting.job(case, wait=wait), threading.Barrier(6)
+            stores = stores_of(keeping, job.state, 6)
+            ends = met(
+                meeting, [partial(sent_by_a_thread, job, gate, s) for s in stores]
+            )
             for store in stores:
                 store.close()
-            wrong = [
-                each for each in results if not isinstance(each, (Outcome, UploadBusy))
-            ]
-            assert not wrong
-            ends = [
-                End(delivered=True)
-                if isinstance(each, Outcome)
-                else End(error="UploadBusy", message=str(each))
-                for each in results
-            ]
             tally = tally.plus(judged(tally.fault, meeting, case, ends))
-            assert tally.clean, results
+            assert tally.clean, ends
+            assert not wait or all(end.delivered for end in ends), ends
     finally:
         meeting.close()
     record(tally)
 
 
+def met(meeting: Meeting, senders: list[Any]) -> list[End]:
+    """Let *senders*, each in a thread, meet while the link is held; tell their ends."""
+    meeting.link.hold()
+    threading.Timer(_GATHERING, meeting.link.release).start()
+    with ThreadPoolExecutor(len(senders)) as pool:
+        results = list(pool.map(lambda send: send(), senders))
+    return [end_of(each) for each in results]
+
+
+def end_of(result: Outcome | UploadError) -> End:
+    if isinstance(result, Outcome):
+        return End(delivered=True)
+    return End(error=type(result).__name__, message=str(result))
+
+
+def given_by(job: Job, store: StateStore) -> dict[str, Any]:
+    return {
+        "content": Path(job.file),
+        "protocol": SPEECHES[job.speech].protocol(),
+        "chunk_size": job.chunk_size,
+        "key": job.key,
+        "store": store,
+        "wait": job.wait,
+    }
+
+
 def sent_by_a_thread(
-    job: Job, gate: threading.Barrier, store: SQLiteStore
+    job: Job, gate: threading.Barrier, store: StateStore
 ) -> Outcome | UploadError:
-    upload = ResumableUpload(
-        job.target,
-        content=Path(job.file),
-        protocol=SPEECHES[job.speech].protocol(),
-        chunk_size=job.chunk_size,
-        key=job.key,
-        store=store,
-    )
+    upload = ResumableUpload(job.target, **given_by(job, store))
     gate.wait(20)
     try:
         return upload.send()
     except UploadError as error:
         return error
+
+
+@each_way
+@pytest.mark.parametrize("wait", [0, 30])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_of_several_tasks_one_sends_and_the_others_say_so_or_wait(
+    tmp_path: Path, speech: str, backend: str, wait: float, effort: Effort
+) -> None:
+    meeting = Meeting(tmp_path, speech)
+    how = "tasks that wait" if wait else "tasks at once"
+    tally = Figures(f"{how}, {speech}")
+    try:
+        for case in range(number(effort, few=1, sample=2, full=12)):
+            job = meeting.job(case, wait=wait)
+            stores = stores_of("sqlite", job.state, 5)
+            results: list[Outcome | UploadError] = []
+            meeting.link.hold()
+            threading.Timer(_GATHERING, meeting.link.release).start()
+            anyio.run(sent_by_tasks, job, stores, results, backend=backend)
+            for store in stores:
+                store.close()
+            ends = [end_of(each) for each in results]
+            tally = tally.plus(judged(tally.fault, meeting, case, ends))
+            assert tally.clean, ends
+            assert not wait or all(end.delivered for end in ends), ends
+    finally:
+        meeting.close()
+    record(tally)
+
+
+async def sent_by_tasks(
+    job: Job, stores: list[StateStore], results: list[Outcome | UploadError]
+) -> None:
+    async def send(store: StateStore) -> None:
+        upload = AsyncResumableUpload(job.target, **given_by(job, store))
+        try:
+            results.append(await upload.send())
+        except UploadError as error:
+            results.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for store in stores:
+            tasks.start_soon(send, store)
+
+
+@each_way
+def test_of_processes_and_threads_together_one_sends(
+    tmp_path: Path, speech: str, effort: Effort
+) -> None:
+    meeting = Meeting(tmp_path, speech)
+    tally = Figures(f"processes and threads at once, {speech}")
+    try:
+        for case in range(number(effort, few=1, sample=2, full=12)):
+            meeting.link.hold()
+            with ExitStack() as stack:
+                job = meeting.job(case)
+                several = [stack.enter_context(running(job)) for _ in range(2)]
+                for process in several:
+                    process.wait_until_begun()
+                gate = threading.Barrier(3)
+                stores = stores_of("sqlite", job.state, 3)
+                ends = met(
+                    meeting, [partial(sent_by_a_thread, job, gate, s) for s in stores]
+                )
+                for store in stores:
+                    store.close()
+                ends += [process.end() for process in several]
+            tally = tally.plus(judged(tally.fault, meeting, case, ends))
+            assert tally.clean, ends
+    finally:
+        meeting.close()
+    record(tally)
+
+
+@pytest.mark.parametrize("speech", ["rufh careful", "tus", "oneshot"])
+def test_what_another_process_sends_is_neither_cancelled_nor_forgotten(
+    tmp_path: Path, speech: str
+) -> None:
+    meeting = Meeting(tmp_path, speech)
+    try:
+        job = meeting.job()
+        with running(job) as owner:
+            begun(meeting, owner, 0)
+            with closing(SQLiteStore(job.state)) as store:
+                upload = ResumableUpload(job.target, **given_by(job, store))
+                for work in (upload.cancel, upload.forget):
+                    with pytest.raises(UploadBusy, match=f"process {owner.pid}"):
+                        work()
+            end = owner.end()
+        tally = judged(f"cancelled by another, {speech}", meeting, 0, [end])
+        record(tally)
+        assert tally.clean, end
+    finally:
+        meeting.close()
+
+
+@pytest.mark.parametrize("speech", ["rufh careful", "tus", "oneshot"])
+def test_one_file_may_go_to_several_places_at_once(tmp_path: Path, speech: str) -> None:
+    meeting = Meeting(tmp_path, speech)
+    try:
+        with ExitStack() as stack:
+            jobs = [meeting.job(case) for case in range(3)]
+            several = [stack.enter_context(running(job)) for job in jobs]
+            ends = [process.end() for process in several]
+        for case, end in enumerate(ends):
+            tally = judged(f"one file, several uploads, {speech}", meeting, case, [end])
+            record(tally)
+            assert tally.clean, end
+    finally:
+        meeting.close()
 
 
 @posix

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..console import Console
+from .ending import guarded
 from .failures import DONE, INTERRUPTED
 from .fields import Mistake
 from .interruption import Interruption
-from .running import Manner, Run, guarded
+from .manner import Manner
+from .running import Run
 
 if TYPE_CHECKING:
     from ..protocols import UploadProtocol
@@ -610,7 +612,7 @@ def demo(
 
     def command(run: Run) -> int:
         from .demo import demonstrated
-        from .running import size as parsed
+        from .manner import size as parsed
 
         return demonstrated(
             run,

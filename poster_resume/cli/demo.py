@@ -35,7 +35,8 @@ from ..stores.directory import default_directory, make_private_directory
 from ..testing import Delivery, Link, Receiver, RequestSeen, every
 from .failures import DONE, FAILED
 from .fields import Mistake
-from .running import Manner, Run
+from .manner import Manner
+from .running import Run
 
 MIB = 1024 * 1024
 _KEY = "demo"

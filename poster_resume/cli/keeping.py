@@ -13,7 +13,8 @@ from ..sender import ResumableUpload
 from ..stores import open_store
 from .failures import DONE
 from .fields import Mistake
-from .running import Manner, Run
+from .manner import Manner
+from .running import Run
 
 if TYPE_CHECKING:
     from ..facade import StoreArgument

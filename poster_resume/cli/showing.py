@@ -15,7 +15,7 @@ from ..sender import ResumableUpload
 from ..stores import open_store
 from .failures import DONE
 from .fields import content_of
-from .running import Manner
+from .manner import Manner
 
 _SECONDS = ("max-age",)
 

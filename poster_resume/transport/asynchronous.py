@@ -393,6 +393,7 @@ class AsyncSegmentTransport(DirectTransport, httpx.AsyncBaseTransport):
                 self, origin, connection, slots, timeouts.get("read"), request
             )
         except BaseException:
+            self._pool.drop()
             if slots is not None:
                 slots.release()
             raise

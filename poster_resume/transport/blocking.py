@@ -175,6 +175,7 @@ class SegmentTransport(DirectTransport, httpx.BaseTransport):
                 self, origin, connection, slots, timeouts.get("read"), request
             )
         except BaseException:
+            self._pool.drop()
             if slots is not None:
                 slots.release()
             raise
@@ -185,6 +186,8 @@ class SegmentTransport(DirectTransport, httpx.BaseTransport):
         if self._pid != os.getpid():
             self._begin()
         slots = self._slots
+        if seconds is not None:
+            seconds = min(seconds, threading.TIMEOUT_MAX)
         if slots is not None and not slots.acquire(timeout=seconds):
             raise Failed("PoolTimeout", "no connection of the pool came free in time")
         return slots

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import socket
 import ssl
 import time
@@ -45,6 +46,8 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        #: The process that made it: to any other one it is of no use.
+        self.process = os.getpid()
         self.tls = isinstance(sock, ssl.SSLSocket)
         self.http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
         self.idle_since = 0.0
@@ -158,7 +161,12 @@ def connecting(
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
         # Each address gets its share, so that a dead one doesn't use up all.
         share = _share(until, len(addresses) - index)
-        sock = socket.socket(family, kind, protocol)
+        try:
+            # Names may have addresses of kinds that this machine cannot do.
+            sock = socket.socket(family, kind, protocol)
+        except OSError as exc:
+            failure = exc
+            continue
         try:
             for option in options:
                 sock.setsockopt(*option)
@@ -168,8 +176,13 @@ def connecting(
             yield from _connected(sock, address, share)
             if context is None:
                 return Connection(sock)
+            # An end without a closure alert may be anybody's doing: what has no
+            # length of its own is not complete then (RFC 9112, section 9.8).
             wrapped = context.wrap_socket(
-                sock, server_hostname=origin.server_name, do_handshake_on_connect=False
+                sock,
+                server_hostname=origin.server_name,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
             )
             sock = wrapped
             yield from _shaken(wrapped, until)

@@ -79,7 +79,10 @@ class DirectTransport:
         self._options: tuple[SocketOption, ...] = tuple(socket_options or ())
         self._limits = Limits.of(limits, lib)
         self._pool = Pool(
-            self._kernel, max_idle=self._limits.idle, expiry=self._limits.expiry
+            self._kernel,
+            max_idle=self._limits.idle,
+            max_open=self._limits.connections,
+            expiry=self._limits.expiry,
         )
         #: Whether requests may go over connections of our own at all.
         self.direct = http1 and not http2 and proxy is None and uds is None

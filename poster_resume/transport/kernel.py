@@ -42,6 +42,8 @@ OF_THE_SOURCE: Final = frozenset(
 # Seconds of silence until the first probe, between two, and how many: a dead
 # peer is noticed after 45 s while nothing of ours is on its way.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 6))
+# Seconds of one wait at most: poll() counts milliseconds in a C int.
+_LONGEST: Final = 2_000_000.0
 _INT: Final = struct.Struct("i")
 
 
@@ -85,6 +87,8 @@ class Kernel:
         waker: int = -1,
     ) -> tuple[bool, bool, bool]:
         """Wait for *sock*; return whether it is readable, writable, and we woken."""
+        if seconds is not None:
+            seconds = min(seconds, _LONGEST)
         if self.poll:
             return _polled(sock.fileno(), readable, writable, seconds, waker)
         return _selected(sock.fileno(), readable, writable, seconds, waker)

@@ -19,20 +19,30 @@ class Pool:
     """Idle connections by origin.
 
     *max_idle* connections are kept in all (None: any number), each for *expiry*
-    seconds (None: for ever). After a fork the child starts with an empty pool:
-    two processes on one connection would mix their requests.
+    seconds (None: for ever), and fewer where *max_open*, with those in use,
+    would be exceeded. After ``take()`` comes ``give()`` or ``drop()``, once.
+    After a fork the child starts with an empty pool: two processes on one
+    connection would mix their requests.
     """
 
     def __init__(
-        self, kernel: Kernel, *, max_idle: int | None, expiry: float | None
+        self,
+        kernel: Kernel,
+        *,
+        max_idle: int | None,
+        max_open: int | None,
+        expiry: float | None,
     ) -> None:
-        self._kernel, self._max_idle, self._expiry = kernel, max_idle, expiry
+        self._kernel, self._expiry = kernel, expiry
+        self._max_idle, self._max_open = max_idle, max_open
+        self._closed = False
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[tuple[Origin, Connection]] = []
+        self._in_use = 0
 
     def _forked(self) -> None:
         if self._pid != os.getpid():
@@ -43,11 +53,19 @@ class Pool:
                 connection.close()  # this process's descriptors alone
 
     def take(self, origin: Origin, *, repeatable: bool) -> Connection | None:
-        """Return an idle connection to *origin*, if there is a live one."""
+        """Return an idle connection to *origin*, if there is a live one.
+
+        If not, there is room for the one that the caller makes now.
+        """
         self._forked()
+        with self._lock:
+            self._in_use += 1
         while True:
             with self._lock:
                 connection = self._newest(origin)
+                surplus = self._surplus(time.monotonic())
+            for each in surplus:
+                each.close()
             if connection is None:
                 return None
             age = time.monotonic() - connection.idle_since
@@ -65,8 +83,11 @@ class Pool:
 
     def give(self, origin: Origin, connection: Connection) -> None:
         """Keep *connection* if another request may follow on it, else close it."""
-        self._forked()
-        if not connection.reusable:
+        if connection.process != os.getpid():
+            connection.close()  # this process's descriptor alone
+            return
+        self.drop()
+        if not connection.reusable or self._closed:
             connection.close()
             return
         connection.http.start_next_cycle()
@@ -77,21 +98,33 @@ class Pool:
         for each in surplus:
             each.close()
 
+    def drop(self) -> None:
+        """Note that what was taken, or made in its place, is closed."""
+        self._forked()
+        with self._lock:
+            self._in_use -= 1
+
     def _surplus(self, now: float) -> list[Connection]:
         """Take out what is too old or too many; the oldest stand first."""
         surplus = []
         while self._idle:
             age = now - self._idle[0][1].idle_since
             expired = self._expiry is not None and age >= self._expiry
-            crowded = self._max_idle is not None and len(self._idle) > self._max_idle
-            if not (expired or crowded):
+            if not (expired or self._crowded()):
                 break
             surplus.append(self._idle.pop(0)[1])
         return surplus
 
+    def _crowded(self) -> bool:
+        idle = len(self._idle)
+        too_many_idle = self._max_idle is not None and idle > self._max_idle
+        too_many = self._max_open is not None and idle + self._in_use > self._max_open
+        return too_many_idle or too_many
+
     def close(self) -> None:
-        """Close every idle connection."""
+        """Close every idle connection, and keep none from now on."""
         self._forked()
+        self._closed = True
         with self._lock:
             idle, self._idle = self._idle, []
         for _, connection in idle:

@@ -32,7 +32,7 @@ from poster_resume.transport import Bridge, Kernel, Waker, check_auth, shows_int
 from poster_resume.transport.family import HttpClient
 
 from .peers import Peer, serving
-from .ways import Way
+from .ways import Driver, Way
 
 WAYS = [
     Way("blocking"),
@@ -217,6 +217,25 @@ def test_a_final_status_counts_even_if_its_content_breaks_off(way: Way) -> None:
     with way.serving(script) as server:
         (response,) = way.send(Request("POST", server.url))
     assert (response.status, response.truncated) == (201, True)
+
+
+@pytest.mark.parametrize("driver", ["blocking", "asyncio", "trio"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_content_without_a_length_is_whole_only_if_tls_was_closed(
+    driver: Driver, whole: bool
+) -> None:
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.say(b"HTTP/1.1 200 OK\r\n\r\nas far as it came")
+        assert isinstance(peer.sock, ssl.SSLSocket)
+        if whole:
+            peer.sock.unwrap()
+
+    way = Way(driver, True)
+    with way.serving(script) as server:
+        (response,) = way.send(Request("GET", server.url, {}))
+    assert response.content == b"as far as it came"
+    assert response.truncated is not whole
 
 
 @ways

@@ -437,6 +437,90 @@ assert use() == "hello"
     assert len(connections) == 3
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_an_answer_that_was_open_at_a_fork_frees_its_connection_in_one_process() -> (
+    None
+):
+    lines: list[list[bytes]] = []
+
+    def noted(peer: Peer) -> None:
+        mine: list[bytes] = []
+        lines.append(mine)
+        while True:
+            head = peer.head()
+            mine.append(head.split()[1])
+            peer.content(int(fields(head)["content-length"]))
+            peer.answer(200)
+
+    program = """
+import os, sys
+from poster_resume.transport import client, segment_request
+def request(who):
+    return segment_request(ours, "POST", sys.argv[1] + who, b"x")
+with client() as ours:
+    response = ours.send(request("before"), stream=True)
+    pid = os.fork()
+    response.read()
+    if not pid:
+        ours.send(request("child"))
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    ours.send(request("parent"))
+"""
+    with serving(noted) as server:
+        subprocess.run(
+            [sys.executable, "-W", "error", "-c", program, f"{server.url}&"],
+            check=True,
+            timeout=60,
+            env=os.environ | {"PYTHONPATH": os.getcwd()},
+        )
+    assert [[line.rpartition(b"&")[2] for line in each] for each in lines] == [
+        [b"before", b"parent"],
+        [b"child"],
+    ]
+
+
+@pytest.mark.parametrize("seconds", [3e6, 1e12, float("inf")])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_timeout_may_be_as_long_as_one_likes(seconds: float, backend: str) -> None:
+    def script(peer: Peer) -> None:
+        peer.content(int(fields(peer.head())["content-length"]))
+        threading.Event().wait(0.3)
+        peer.answer(200, b"at last")
+
+    async def main() -> None:
+        async with async_client(timeout=seconds) as theirs:
+            request = segment_request(theirs, "POST", server.url, b"x")
+            assert (await theirs.send(request)).text == "at last"
+
+    with serving(script) as server, client(timeout=seconds) as ours:
+        if backend == "asyncio":
+            request = segment_request(ours, "POST", server.url, b"x")
+            assert ours.send(request).text == "at last"
+        anyio.run(main, backend=backend)
+
+
+def test_addresses_that_this_machine_cannot_do_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with async_client() as theirs:
+            request = segment_request(theirs, "POST", server.url, b"x")
+            assert (await theirs.send(request)).text == "hello"
+
+    with serving(Heads(b"hello")) as server, client() as ours:
+        usual = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+        # As with IPv6 on a machine without: the name has it, the kernel has not.
+        unusual = (12345, socket.SOCK_STREAM, 6, "", ("::1", server.port, 0, 0))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [unusual, usual])
+        request = segment_request(ours, "POST", server.url, b"x")
+        assert ours.send(request).text == "hello"
+        anyio.run(main)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [unusual])
+        with pytest.raises(httpx.ConnectError):
+            ours.send(segment_request(ours, "POST", "http://other.test/", b"x"))
+
+
 def test_transports_take_an_inner_one(small_plan: Plan) -> None:
     inner = httpx.MockTransport(lambda request: httpx.Response(200, text="inner"))
     with serving(Heads(b"origin")) as server:

@@ -173,6 +173,59 @@ def test_idle_connections_are_bounded_by_the_limits() -> None:
     assert len(ends) <= 3
 
 
+def ending(ends: list[str], name: str) -> Callable[[Peer], None]:
+    """Answer once, and note when the client has closed."""
+
+    def script(peer: Peer) -> None:
+        peer.content(int(fields(peer.head())["content-length"]))
+        peer.answer(200)
+        peer.rest()
+        ends.append(name)
+
+    return script
+
+
+def come_to(count: int, ends: list[str]) -> bool:
+    until = time.monotonic() + 10
+    while len(ends) < count and time.monotonic() < until:
+        threading.Event().wait(0.005)
+    return len(ends) == count
+
+
+def test_idle_connections_make_room_for_those_to_other_origins() -> None:
+    ends: list[str] = []
+    limits = httpx.Limits(max_connections=2)
+    with (
+        serving(ending(ends, "one")) as one,
+        serving(ending(ends, "other")) as other,
+        client(limits=limits) as ours,
+    ):
+
+        def opened(url: str) -> httpx.Response:
+            return ours.send(segment_request(ours, "POST", url, b"x"), stream=True)
+
+        held = [opened(one.url), opened(one.url)]
+        for response in held:
+            response.read()
+        held = [opened(other.url)]
+        assert come_to(1, ends)
+        held.append(opened(other.url))
+        assert come_to(2, ends)
+        for response in held:
+            response.read()
+        assert ends == ["one", "one"]
+
+
+def test_what_is_read_after_the_client_is_closed_leaves_no_connection() -> None:
+    ends: list[str] = []
+    with serving(ending(ends, "")) as server:
+        with client() as ours:
+            request = segment_request(ours, "POST", server.url, b"x")
+            response = ours.send(request, stream=True)
+        response.read()
+        assert come_to(1, ends)
+
+
 def test_early_answers_do_not_poison_the_next_request(large_plan: Plan) -> None:
     def early(peer: Peer) -> None:
         peer.head()

@@ -11,6 +11,7 @@ import contextlib
 import functools
 import math
 import os
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -101,9 +102,7 @@ class Exchange:
         """
         connection, stream = self._connection, self._stream
         stream.begin()
-        if connection.silence != self._progress:
-            limit_silence(connection.sock, self._progress)
-            connection.silence = self._progress
+        self._bear(self._progress)
         try:
             parts = connection.http.send_with_data_passthrough(
                 h11.Request(method=method, target=target, headers=headers)
@@ -118,18 +117,37 @@ class Exchange:
                 yield from self._send(head)
                 yield from self._answered()
             except OSError as exc:
-                # An answer may lie before the break: many servers answer and
-                # then hang up on a client that is still sending.
-                with contextlib.suppress(OSError, Failed):
-                    yield from self._input()
+                broke = yield from self._last_words(exc)
                 kind = "WriteError" if self._incomplete else "ReadError"
-                raise Failed(kind, "the connection broke") from exc
+                raise Failed(kind, "the connection broke") from broke
         except _Answered:
             pass
         assert self._final is not None
         if not self._incomplete:
             self._end()
         return self._final
+
+    def _bear(self, silence: float) -> None:
+        """Have the kernel wait so many seconds for acknowledgements, not more."""
+        connection = self._connection
+        if connection.silence != silence:
+            limit_silence(connection.sock, silence)
+            connection.silence = silence
+
+    def _last_words(self, broke: OSError) -> Steps[OSError]:
+        """Read what lies before the break; return the error that says why it is.
+
+        Many servers answer and then hang up on a client that is still sending.
+        And many tell by an alert what is wrong with a certificate: only that
+        they do is known to who writes on.
+        """
+        try:
+            yield from self._input()
+        except ssl.SSLError as alert:
+            return alert
+        except (OSError, Failed):
+            pass
+        return broke
 
     @property
     def _incomplete(self) -> bool:
@@ -440,6 +458,8 @@ class Exchange:
                 # They show that the server lives, but not for ever.
                 latest = self._moved + self._progress * INTERIM_PATIENCE
                 self._since = max(self._since, min(time.monotonic(), latest))
+                if self._since > self._moved + self._progress / 2:
+                    self._bear(self._progress * INTERIM_PATIENCE)
                 if status in (100, 104):
                     self._continue = True
                 if status != 100 and stream.on_informational is not None:

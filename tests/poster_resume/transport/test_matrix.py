@@ -5,15 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import trustme
 
 from poster_resume.body import iter_bytes
-from poster_resume.errors import SourceChanged, TransportError, UploadPaused
+from poster_resume.errors import (
+    SourceChanged,
+    TransportError,
+    TransportRefused,
+    UploadPaused,
+)
 from poster_resume.flow import Interim, Report, Request, Response, Timeouts
 from poster_resume.plan import Plan
 from poster_resume.progress import Event
@@ -21,8 +28,8 @@ from poster_resume.ranges import ByteRange
 from poster_resume.transport import Waker
 
 from .conftest import Figure
-from .peers import Peer
-from .ways import EVERY_WAY, Way
+from .peers import Peer, serving
+from .ways import EVERY_WAY, Driver, Way
 
 ways = pytest.mark.parametrize("way", EVERY_WAY, ids=str)
 
@@ -226,6 +233,45 @@ def test_a_stall_ends_by_the_progress_timeout(way: Way, large_plan: Plan) -> Non
     assert 0.3 <= time.monotonic() - began < SOON
     assert caught.value.sent is not None
     assert caught.value.sent < large_plan.length
+
+
+def test_interims_keep_a_stalled_request_alive_in_the_kernel_too(
+    large_plan: Plan,
+) -> None:
+    progress = 0.3
+
+    def script(peer: Peer) -> None:
+        peer.head()
+        # Longer than the kernel waits by itself, which is a second more.
+        for _ in range(17):
+            peer.interim(104, "Upload-Offset: 0")
+            threading.Event().wait(0.1)
+        peer.content(large_plan.length)
+        peer.answer(200)
+
+    way = Way()
+    with way.serving(script) as server:
+        request = upload(server.url, large_plan, timeouts=Timeouts(progress=progress))
+        (response,) = way.send(request, plan=large_plan)
+    assert response.status == 200
+
+
+@pytest.mark.parametrize("driver", ["blocking", "asyncio", "trio"])
+def test_a_server_that_wants_a_certificate_is_not_asked_again(
+    driver: Driver, large_plan: Plan
+) -> None:
+    demanding = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("elsewhere").configure_cert(demanding)
+    demanding.verify_mode = ssl.CERT_REQUIRED
+    lenient = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    lenient.check_hostname, lenient.verify_mode = False, ssl.CERT_NONE
+    way = Way(driver, True, options={"verify": lenient})
+    # With TLS 1.3 the client hears of it when it has long begun to send.
+    with (
+        serving(Peer.hold, tls=demanding) as server,
+        pytest.raises(TransportRefused, match="certificate"),
+    ):
+        way.send(upload(server.url, large_plan), plan=large_plan)
 
 
 @ways

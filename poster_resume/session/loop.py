@@ -45,10 +45,8 @@ class Session:
         self._guard = Guard(
             upload.target, rules, withhold=withhold, refreshable=protocol.refreshable
         )
-        fresh = upload.phase == "new" and upload.resource is None
-        self._interrupted = not fresh
         #: The end of what was ever sent; None after a restart: we can't know.
-        self._sent_to: int | None = 0 if fresh else None
+        self._sent_to: int | None = None
         #: The highest offset ever acknowledged, and when patience last saw it.
         self._reached = self._counted = upload.offset
         #: The last append that broke, and how much of it had left.
@@ -150,7 +148,6 @@ class Session:
             try:
                 if not self._in_step:
                     yield from self._synchronise()
-                self._in_step = True
                 while not self.upload.complete:
                     yield from self._advance()
             except UploadError as error:
@@ -159,10 +156,11 @@ class Session:
 
     def _synchronise(self) -> Flow[None]:
         upload, resumable = self.upload, self._protocol.resumable
-        lost_answer = not resumable or upload.resource is None
-        if upload.phase == "unknown" or (upload.phase == "finishing" and lost_answer):
+        begun = upload.resource is not None if resumable else upload.phase != "new"
+        in_doubt = upload.phase == "finishing" and upload.resource is None
+        if upload.phase == "unknown" or in_doubt:
             yield from self._prove()
-        elif upload.phase == "new" or (resumable and not upload.resource):
+        elif not begun:
             yield from self._create()
         else:
             yield from self._retrieve_offset()
@@ -170,7 +168,7 @@ class Session:
     def _advance(self) -> Flow[None]:
         before, protocol = self.upload, self._protocol
         assert before.length is not None
-        at_end = before.offset == before.length and protocol.resumable
+        at_end = before.offset == before.length
         if at_end:
             content = ByteRange(before.length, before.length)
         elif protocol.resumable:
@@ -200,19 +198,15 @@ class Session:
         """Put the state right after *error*; return to go on at once, or raise."""
         self._guard.attempt += 1
         if self._guard.may_refresh(error, self._reached):
-            self._interrupted = self._interrupted or self.upload.resource is not None
             yield from report(Event("refreshed", str(error), self.upload.offset))
             return
         if isinstance(error, ContentTooLarge):
-            self._interrupted = True
             yield from self._shrink(error)
             return
         if isinstance(error, UploadRejected):
             yield from self._doubt(error)
             return
-        if error.recovery is Recovery.RESYNC:
-            self._interrupted = True
-        elif error.recovery is Recovery.RECREATE:
+        if error.recovery is Recovery.RECREATE:
             yield from self._gone(error)
         if not self.upload.complete:
             raise error
@@ -237,32 +231,28 @@ class Session:
             upload = yield from self._guarded(protocol.create(self.upload))
         except UploadError as error:
             yield from self._unsent(error, content)
-            if content.length and self.upload.resource is None:
+            if content.length:
                 yield from self._settle(protocol.created_carefully(self.upload))
                 self._broken = left(error, content)
-            elif content.length and isinstance(error, ContentTooLarge):
-                self._broken = content
             raise
-        self._interrupted = False
         self._went_out(content)
         yield from self._believe(upload)
         if protocol.resumable:
             yield from report(Event("created", offset=self.upload.offset))
 
     def _retrieve_offset(self) -> Flow[None]:
-        """Ask for the offset; after a break, until two answers agree."""
+        """Ask for the offset, until two answers agree."""
         upload = yield from self._asked()
         for _ in range(_AGREEMENTS):
-            if upload.complete or not (self._interrupted and self._protocol.resumable):
+            if upload.complete or not self._protocol.resumable:
                 break
-            # Bytes that were under way when the link broke show up late.
+            # It is asked after breaks only: bytes that were under way show up late.
             yield Sleep(self._rules.policy.settle / 2)
             before, upload = upload, (yield from self._asked())
             if upload.offset == before.offset:
                 break
         else:
             raise ServerBusy("retrieve offset: the offset does not come to rest")
-        self._interrupted = False
         if not upload.complete:
             upload = upload.evolve(phase="sending")
         yield from self._believe(upload)
@@ -304,8 +294,7 @@ class Session:
         if content.stop != self.upload.length:
             return
         yield Check()
-        if self.upload.phase != "finishing":
-            yield from self._settle(self.upload.evolve(phase="finishing"))
+        yield from self._settle(self.upload.evolve(phase="finishing"))
 
     def _settle(self, upload: Upload) -> Flow[None]:
         self.upload = upload
@@ -319,12 +308,12 @@ class Session:
         if upload.complete:
             yield from self._whole(upload)
         else:
-            if sent_to is not None and upload.offset > max(sent_to, before.offset):
+            if sent_to is not None and upload.offset > sent_to:
                 raise ProtocolError(
                     f"the server claims {upload.offset} bytes, only {sent_to} were "
                     "sent; cancel this upload and start again"
                 )
-            if upload.offset < before.offset and self._protocol.resumable:
+            if upload.offset < before.offset:
                 yield from self._back(upload.offset, before.offset)
         yield from self._settle(upload)
         if upload.offset > self._reached:
@@ -354,7 +343,7 @@ class Session:
     def _went_out(self, content: ByteRange) -> None:
         """Note how much of *content* had left when its answer came."""
         sent = self._guard.sent
-        length = content.length if sent is None else min(sent, content.length)
+        length = content.length if sent is None else sent
         self._sent_to = max(self._sent_to or 0, content.start + length)
 
     def _back(self, offset: int, before: int) -> Flow[None]:
@@ -441,7 +430,6 @@ class Session:
             raise error
         error.resumable = True
         before = self.upload.offset
-        self._interrupted = True
         try:
             yield from self._retrieve_offset()
         except UploadError:
@@ -459,8 +447,7 @@ class Session:
             error.recovery = Recovery.NONE
             raise error
         self._restarted = True
-        self._interrupted = False
-        self._sent_to, self._broken = 0, None
+        self._sent_to = 0
         yield from self._settle(self.upload.forget_resource())
         message = "the server forgot the upload: starting over"
         yield from report(Event("restarted", message))

@@ -70,7 +70,8 @@ class Guard:
 
     *attempt* and *rejected* describe the requests to come; *upload* is the
     newest state that an interim answer taught, if one did. *sent* is how many
-    bytes of the last content had left when its answer came; None: unknown.
+    bytes of the last content had left when its answer came, or when it broke;
+    None: unknown.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Guard:
         self.rejected = False
         self.upload: Upload | None = None
         self.sent: int | None = None
+        self._carried = False
 
     def run(self, verb: Flow[T]) -> Flow[T]:
         """Run *verb*; each of its requests keeps the rules.
@@ -98,6 +100,7 @@ class Guard:
             RedirectRefused: a redirect must not be followed.
             DeadlineExceeded: there is no time for another request.
         """
+        self._carried, self.sent = False, None
         try:
             effect = next(verb)
             while True:
@@ -110,6 +113,12 @@ class Guard:
         except StopIteration as stop:
             result: T = stop.value
             return result
+        except UploadError as error:
+            # A verb may ask about the content that it has sent. That its question
+            # carried none says nothing of how much of the content had left.
+            if self._carried:
+                error.sent = self.sent
+            raise
         finally:
             verb.close()
 
@@ -136,11 +145,16 @@ class Guard:
     def _exchanged(self, request: Request) -> Flow[Response]:
         for _ in range(MAX_REDIRECTS + 1):
             yield from self._in_time()
-            reply = yield self._dressed(request)
+            try:
+                reply = yield self._dressed(request)
+            except UploadError as error:
+                if request.length:
+                    self._carried, self.sent = True, error.sent
+                raise
             assert isinstance(reply, Response)
             self.rejected = False
             if request.length:
-                self.sent = reply.sent
+                self._carried, self.sent = True, reply.sent
             response = replace(reply, url=request.url)
             if response.status not in (307, 308):
                 return response

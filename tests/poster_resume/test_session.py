@@ -198,6 +198,21 @@ def test_a_break_after_the_last_byte_left_stays_finishing() -> None:
     assert played.saved[-1].phase == "finishing"
 
 
+@pytest.mark.parametrize("after", ["lost", "busy"])
+def test_a_question_that_fails_does_not_unsay_the_content_before_it(after: str) -> None:
+    played = Played(upload_of(100), Tus())
+    played.start()
+    played.answer(201, location="/files/1")
+    question = played.answer(204, sent=100)  # it does not say how much it has
+    assert question.method == "HEAD"
+    if after == "lost":
+        played.fail(cut(sent=0))
+    else:
+        played.answer(503, sent=0)
+    assert played.saved[-1].phase == "finishing"
+    assert played.finish(200, upload_offset="100").complete
+
+
 def test_a_lost_last_answer_and_a_forgotten_upload_are_unknown() -> None:
     played = Played(upload_of(10), Tus())
     played.start()

@@ -349,11 +349,17 @@ class AsyncBridge(_Bridge):
         failure: Exception
         with redacting():
             try:
-                return await self._watched(request, given, stream)
+                answer = await self._watched(request, given, stream)
             except Exception as error:
                 failure = self._failure(error, request, stream)
                 if failure is error:
                     raise
+            else:
+                if answer.status != 417 or not request.expect_continue:
+                    return answer
+                # RFC 9110, 10.1.1: repeat it without the expectation. Out here:
+                # only one task at a time may wait for the waker.
+                return await self.send(replace(request, expect_continue=False))
         raise failure
 
     async def _performed(self, effect: Save | Report) -> None:
@@ -420,10 +426,7 @@ class AsyncBridge(_Bridge):
                     contextlib.suppress(self._family.error("HTTPError")),
                 ):
                     await response.aclose()
-        answer = self._whole(head, bounded)
-        if answer.status == 417 and request.expect_continue:
-            return await self.send(replace(request, expect_continue=False))
-        return answer
+        return self._whole(head, bounded)
 
 
 class _Stuck:

@@ -565,6 +565,22 @@ def test_417_is_asked_again_without_the_expectation(way: Way) -> None:
     assert script.contents == [b"hello"]
 
 
+@ours
+def test_417_is_asked_again_by_an_upload_that_can_be_paused(way: Way) -> None:
+    def refuse(peer: Peer) -> None:
+        peer.head()
+        peer.answer(417)
+
+    script = Heads()
+    waker = Waker()
+    waker.reset()
+    with way.serving(refuse, script) as server:
+        request = Request("POST", server.url, {}, b"hello", expect_continue=True)
+        (response,) = way.send(request, waker=waker)
+    assert response.status == 200
+    assert script.contents == [b"hello"]
+
+
 @ways
 @pytest.mark.parametrize("queue", [True, False])
 def test_the_withheld_bytes_leave_when_all_others_have(

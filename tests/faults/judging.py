@@ -81,6 +81,10 @@ class Verdict:
         return "\n".join(shown)
 
 
+#: How every send ended since whoever is interested emptied this.
+VERDICTS: list[Verdict] = []
+
+
 def _shown(error: BaseException | None) -> Iterator[str]:
     if error is None:
         return
@@ -141,6 +145,7 @@ def sent(
             verdict.error = error
         verdict.seconds = time.monotonic() - began
     verdict.logged = log.getvalue()
+    VERDICTS.append(verdict)
     return verdict
 
 

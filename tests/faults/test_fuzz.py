@@ -81,7 +81,8 @@ def bent(truth: bytes, changes: list[tuple[float, int, bytes]]) -> bytes:
 
 
 def random_answers(trial: Trial, place: object, way: object, said: bytes) -> None:
-    trial.run(place, way, lambda _: [said], timeouts=BRISK)  # type: ignore[arg-type] # drawn
+    fault = "fuzz: random answers"
+    trial.run(place, way, lambda _: [said], fault=fault, timeouts=BRISK)  # type: ignore[arg-type] # drawn
 
 
 def bent_answers(
@@ -90,7 +91,7 @@ def bent_answers(
     def lie(asked: Asked) -> list[Said]:
         return [bent(asked.truth(), changes)]
 
-    trial.run(place, way, lie, timeouts=BRISK, bends=True)  # type: ignore[arg-type] # drawn
+    trial.run(place, way, lie, fault="fuzz: bent answers", timeouts=BRISK, bends=True)  # type: ignore[arg-type] # drawn
 
 
 @brief

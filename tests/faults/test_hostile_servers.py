@@ -45,6 +45,8 @@ from .judging import (
 )
 from .lies import ENDLESS, Lie, bomb, endless, saying
 
+pytestmark = pytest.mark.fault("a hostile server's tricks")
+
 each_way = pytest.mark.parametrize("way", WAYS, ids=["-".join(way) for way in WAYS])
 resumable = pytest.mark.parametrize("protocol", ["rufh", "tus"])
 every = pytest.mark.parametrize("protocol", ["rufh", "tus", "oneshot"])

@@ -29,6 +29,8 @@ from .hostile import Hostile, answer
 from .judging import SECRET, WAYS, Way, logged, sent, speaking, target_of
 from .lies import saying
 
+pytestmark = pytest.mark.fault("what must stay private")
+
 posix = pytest.mark.skipif(sys.platform == "win32", reason="modes are POSIX")
 each_way = pytest.mark.parametrize("way", WAYS, ids=["-".join(way) for way in WAYS])
 

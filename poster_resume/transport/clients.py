@@ -178,11 +178,11 @@ def segment_request(
     Send it with ``client.send(request)``; the response is an ordinary one. A
     plan's media type becomes the Content-Type. *expect* waits so many seconds
     for 100 Continue; *repeatable* permits sending again when a kept connection
-    turns out to be closed. For the other parameters see ``SegmentStream``.
+    turns out to be closed. For the other parameters see ``SegmentStream``. Auth
+    that signs the content, and a hook that reads it, has all of it in memory.
     """
-    stream_class = family_of(client).derive(
-        Segments, "SyncByteStream", "AsyncByteStream"
-    )
+    family = family_of(client)
+    stream_class = family.derive(Segments, "SyncByteStream", "AsyncByteStream")
     stream = stream_class(
         content,
         wanted,
@@ -199,6 +199,13 @@ def segment_request(
         said["expect"] = "100-continue"
     builder: Any = client
     said |= {name.lower(): value for name, value in (headers or {}).items()}
-    request = builder.build_request(method, url, headers=said)
-    request.stream = stream
-    return request
+    built = builder.build_request(method, url, headers=said)
+    # Not that one with another stream: its content is known to be empty, and
+    # that is what auth that signs the content would sign.
+    return family.lib.Request(
+        built.method,
+        built.url,
+        headers=built.headers,
+        stream=stream,
+        extensions=built.extensions,
+    )

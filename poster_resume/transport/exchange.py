@@ -442,7 +442,10 @@ class Exchange:
                 http.receive_data(data)
                 yield from self._events()
             except h11.RemoteProtocolError as exc:
-                raise Failed("RemoteProtocolError", "the answer is not HTTP") from exc
+                what = (
+                    "the answer is not HTTP" if data else "the server closed, unasked"
+                )
+                raise Failed("RemoteProtocolError", what) from exc
 
     def _events(self) -> Steps[None]:
         http, stream = self._connection.http, self._stream

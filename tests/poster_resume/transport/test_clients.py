@@ -9,7 +9,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -340,6 +341,35 @@ def test_a_wrong_content_length_is_refused_before_anything_leaves() -> None:
         )
         with pytest.raises(httpx.LocalProtocolError, match="6, the content has 5"):
             ours.send(request)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_auth_that_signs_the_content_signs_what_is_sent(
+    small_plan: Plan, backend: str
+) -> None:
+    class Signing(httpx.Auth):
+        requires_request_body = True
+
+        def auth_flow(
+            self, request: httpx.Request
+        ) -> Generator[httpx.Request, httpx.Response, None]:
+            request.headers["digest"] = sha256(request.content).hexdigest()
+            yield request
+
+    script = Heads()
+
+    async def main() -> None:
+        async with async_client(auth=Signing()) as theirs:
+            await theirs.send(segment_request(theirs, "POST", server.url, small_plan))
+
+    with serving(script) as server:
+        with client(auth=Signing()) as ours:
+            ours.send(segment_request(ours, "POST", server.url, small_plan))
+        anyio.run(main, backend=backend)
+    assert len(script.contents) == 2
+    for head, content in zip(script.heads, script.contents, strict=True):
+        assert fields(head)["digest"] == sha256(content).hexdigest()
+        assert len(content) == small_plan.length
 
 
 def test_many_threads_share_one_client(small_plan: Plan) -> None:

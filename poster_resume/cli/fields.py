@@ -71,6 +71,22 @@ def parse_string(text: str) -> FieldGiven:
     return FieldGiven(name, "text", value)
 
 
+def form_given(
+    fields: list[str] | None, strings: list[str] | None
+) -> list[tuple[str, object]] | None:
+    """Return the form that ``-F`` *fields* and ``--form-string`` *strings* make up.
+
+    None if there are neither.
+
+    Raises:
+        Mistake: one of them cannot be understood.
+    """
+    if not fields and not strings:
+        return None
+    given = [each for text in fields or () for each in parse_field(text)]
+    return form_of([*given, *(parse_string(text) for text in strings or ())])
+
+
 def form_of(fields: Iterable[FieldGiven]) -> list[tuple[str, object]]:
     """Return *fields* as params, with standard input in its place.
 

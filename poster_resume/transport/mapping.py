@@ -62,6 +62,10 @@ def translated(error: Exception, url: str, sent: int) -> UploadError | None:
     for linked in _chain(error):
         if isinstance(linked, ssl.SSLError) and _is_certificate(linked):
             kind, what = TransportRefused, "the TLS certificate is not accepted"
+        # Writing to a stream that the server has reset (RFC 9113, 5.4.2) is, to
+        # the clients' HTTP/2, a fault of ours.
+        if _is_closed_stream(linked):
+            kind, what = TransportError, "the server broke off the HTTP/2 stream"
     if "407" in str(error) and type(error).__name__ == "ProxyError":
         kind, what = TransportRefused, "the proxy wants other credentials (407)"
     if cause is not None:
@@ -123,6 +127,13 @@ def _is_certificate(error: ssl.SSLError) -> bool:
         return True
     reason = str(getattr(error, "reason", "") or "")
     return any(word in reason for word in _CERTIFICATE_ALERTS)
+
+
+def _is_closed_stream(error: BaseException) -> bool:
+    return any(
+        (cls.__module__, cls.__name__) == ("h2.exceptions", "NoSuchStreamError")
+        for cls in type(error).__mro__
+    )
 
 
 def _copied(error: BaseException) -> OSError | None:

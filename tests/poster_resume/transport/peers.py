@@ -14,20 +14,20 @@ from dataclasses import dataclass, field
 
 import trustme
 
-_AUTHORITY = trustme.CA()
+AUTHORITY = trustme.CA()
 
 
 @functools.cache
 def server_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _AUTHORITY.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    AUTHORITY.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     return context
 
 
 @functools.cache
 def client_context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _AUTHORITY.configure_trust(context)
+    AUTHORITY.configure_trust(context)
     return context
 
 

@@ -32,9 +32,10 @@ class RetryPolicy:
 
     The budget is per stall, not per upload: whenever the server has
     acknowledged new bytes, counting starts over. By default an upload gives up
-    after an hour without any. *settle* is how many seconds to leave a server
-    after a break before its offset is believed: bytes that were under way
-    show up late.
+    after an hour without any. What a broken append has achieved is known only
+    once the server was asked, so until then its time does not count.
+    *settle* is how many seconds to leave a server after a break before its
+    offset is believed: bytes that were under way show up late.
     """
 
     stop: stop_base = field(default_factory=lambda: tenacity.stop_after_delay(3600))
@@ -96,7 +97,9 @@ def retrying(
         UploadError: the last failure, or one that waiting cannot mend.
         DeadlineExceeded: the next attempt would begin after *deadline*.
     """
-    patience = Patience(policy, (yield from now()).monotonic)
+    began = (yield from now()).monotonic
+    patience = Patience(policy, began)
+    pending = 0.0  # seconds of which nobody knows yet whether they were in vain
     while True:
         try:
             return (yield from attempt())
@@ -105,11 +108,14 @@ def retrying(
                 raise
             moment = (yield from now()).monotonic
             if progressed():
-                patience = Patience(policy, moment)
+                patience, pending = Patience(policy, moment), 0.0
+            elif error.sent:
+                # It had asked before it sent: what broke earlier was in vain.
+                pending = moment - began
             asked = error.retry_after
             if asked is not None and asked > RETRY_AFTER_MAX:
                 raise _too_long(error, asked) from error
-            wait = patience.failed(error, moment)
+            wait = patience.failed(error, moment - pending)
             if wait is None:
                 raise
             wait = max(wait, policy.settle)
@@ -120,6 +126,7 @@ def retrying(
                 ) from error
             yield from report(Event("interrupted", str(error), wait=wait, error=error))
         yield Sleep(wait)
+        began = moment + wait
 
 
 def _too_long(error: UploadError, asked: float) -> UploadError:

@@ -6,6 +6,7 @@ import pytest
 import tenacity
 
 from poster_resume.errors import (
+    ConnectError,
     ContentTooLarge,
     DeadlineExceeded,
     OffsetMismatch,
@@ -496,6 +497,52 @@ def test_patience_ends_without_progress() -> None:
         played.answer(503)
     with pytest.raises(ServerBusy):
         played.answer(503)
+
+
+def impatient() -> Played:
+    """Return a session that bears a minute without progress, while it sends."""
+    policy = RetryPolicy(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_none())
+    played = Played(upload_of(1000), Tus(), policy=policy)
+    played.start()
+    played.answer(201, location="/files/1")
+    return played
+
+
+def test_an_append_that_breaks_after_hours_does_not_end_patience() -> None:
+    played = impatient()
+    played.time += 5 * 3600
+    assert played.fail(cut(500)).method == "HEAD"
+    # The server is out of reach: only from now on it counts.
+    played.time += 30
+    assert played.fail(ConnectError("no network")).method == "HEAD"
+    played.time += 60
+    with pytest.raises(ConnectError):
+        played.fail(ConnectError("no network"))
+
+
+def test_appends_that_achieve_nothing_end_patience() -> None:
+    played = impatient()
+    breaks = 0
+    with pytest.raises(TransportError):
+        while True:
+            played.time += 25
+            played.fail(cut(5))
+            breaks += 1
+            for _ in range(2):
+                played.answer(200, upload_offset="0")
+    assert 2 <= breaks <= 4
+
+
+def test_a_retry_after_date_is_by_the_servers_clock() -> None:
+    """Ours may be years off."""
+    played = Played(upload_of(10), Tus())
+    played.start()
+    played.answer(
+        503,
+        retry_after="Thu, 01 Jan 2026 00:00:30 GMT",
+        date="Thu, 01 Jan 2026 00:00:00 GMT",
+    )
+    assert played.slept == [30.0]
 
 
 @pytest.mark.parametrize(

@@ -183,12 +183,22 @@ def retry_after(response: Response) -> float | None:
         return None
     if value.isascii() and value.isdecimal():
         return float(value[:15])
+    moment = _moment(value)
+    if moment is None:
+        return None
+    # The server means its own clock, and Date tells it; ours may be years off.
+    now = _moment(response.headers.get("date", ""))
+    return max(0.0, moment - (response.wall if now is None else now))
+
+
+def _moment(value: str) -> float | None:
+    """Return the epoch seconds of an HTTP date; None if *value* is none."""
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, IndexError, TypeError, OverflowError):
         return None
     date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-    return max(0.0, date.timestamp() - response.wall)
+    return date.timestamp()
 
 
 def unexpected(response: Response, doing: str) -> UploadError:

@@ -99,3 +99,27 @@ def test_an_instance_of_ones_own_lends_its_class() -> None:
     found = protocol_named("mine", {"replay": "always"}, Mine())
     assert isinstance(found, Mine)
     assert found.replay == "always"
+
+
+def test_the_question_names_the_dialect_it_is_asked_in() -> None:
+    request = next(discover(TARGET))
+    assert isinstance(request, Request)
+    assert request.headers == {"upload-draft-interop-version": "9"}
+
+
+def test_a_failing_server_that_speaks_a_protocol_has_answered() -> None:
+    assert asked(500, tus_resumable="1.0.0").protocols == ("tus",)
+
+
+def test_the_stricter_field_is_not_replaced_by_the_other() -> None:
+    limits = {"upload_limit": "max-size=5", "tus_max_size": "9"}
+    assert asked(200, **limits, tus_version="1.0.0").limits == {"max-size": 5}
+
+
+@pytest.mark.parametrize("size", ["", "-1", "\u0663", "1" * 16])
+def test_a_size_that_is_no_number_bounds_nothing(size: str) -> None:
+    assert asked(200, tus_version="1.0.0", tus_max_size=size).limits == {}
+
+
+def test_a_tus_field_of_a_server_without_tus_bounds_nothing() -> None:
+    assert asked(200, tus_max_size="9").limits == {}

@@ -383,10 +383,10 @@ class Session:
 
     def _learn(self) -> Flow[None]:
         """Send a quarter at once, after an append that broke and left nothing."""
-        broken, self._broken = self._broken, None
+        broken = self._broken
         if self._rules.chunk_size is not None:
             return  # some servers take appends of that very size alone
-        if broken is None or self.upload.offset > broken.start or not broken.length:
+        if broken is None or self.upload.offset > broken.start:
             return
         limits = self._protocol.limits(self.upload)
         size = after_loss(broken, limits)
@@ -441,7 +441,6 @@ class Session:
     def _gone(self, error: UploadError) -> Flow[None]:
         if self.upload.phase == "finishing":
             yield from self._prove()
-            error.recovery = Recovery.RESYNC
             return
         if self._rules.on_gone == "raise" or self._restarted:
             error.recovery = Recovery.NONE

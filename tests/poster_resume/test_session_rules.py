@@ -10,11 +10,14 @@ from poster_resume.errors import (
     ProtocolError,
     Recovery,
     ServerBusy,
+    TransportError,
     Unauthorized,
     UploadError,
+    UploadTooLarge,
 )
-from poster_resume.flow import Flow, Interim, Request, Save, Timeouts
+from poster_resume.flow import Flow, Interim, Request, Save, Timeouts, send
 from poster_resume.protocols import RUFH, Oneshot, Tus
+from poster_resume.protocols.base import unexpected
 from poster_resume.ranges import ByteRange
 from poster_resume.upload import Upload
 
@@ -171,6 +174,20 @@ def test_a_104_that_claims_more_than_was_sent_is_not_believed() -> None:
         played.answer(204, upload_offset="600", upload_complete="?0")
 
 
+def test_what_a_104_taught_is_not_learned_twice() -> None:
+    played = optimistic()
+    create = played.start()
+    assert create.on_interim is not None
+    create.on_interim(interim_104())
+    played.fail(cut(400))
+    played.answer(204, upload_offset="300", upload_complete="?0")
+    played.answer(204, upload_offset="300", upload_complete="?0")
+    played.fail(cut(0))
+    played.answer(204, upload_offset="200", upload_complete="?0")
+    played.answer(204, upload_offset="200", upload_complete="?0")
+    assert "went_back" in played.kinds
+
+
 def test_bytes_of_an_earlier_append_may_show_up_after_a_later_one() -> None:
     played = appending(20, chunk_size=8)
     played.fail(cut(8))
@@ -323,6 +340,20 @@ def test_a_creation_that_failed_with_everything_in_hand_is_unknown(status: int) 
     assert played.saved[-1].phase == "unknown"
 
 
+def test_a_creation_whose_answer_was_lost_is_unknown_at_once() -> None:
+    played = optimistic()
+    played.start()
+    with pytest.raises(OutcomeUnknown, match="connection broke"):
+        played.fail(cut(1000))
+    assert played.slept == []
+
+
+def test_a_break_of_which_nobody_knows_what_had_left_may_have_finished() -> None:
+    played = appending(10)
+    played.fail(cut(None))
+    assert played.saved[-1].phase == "finishing"
+
+
 def test_an_empty_creation_that_broke_is_repeated() -> None:
     played = Played(upload_of(10, "rufh"), RUFH())
     played.start()
@@ -417,10 +448,31 @@ def test_413_never_shrinks_below_what_the_server_takes_at_least() -> None:
     append = played.answer(204, upload_offset="0", upload_complete="?0")
     assert append.content == ByteRange(0, 500)
     played.answer(413, sent=1)
+    assert played.saved[-1].append_size == 300
     played.answer(204, upload_offset="0", upload_complete="?0")
     append = played.answer(204, upload_offset="0", upload_complete="?0")
     assert append.content == ByteRange(0, 300)
     with pytest.raises(UploadError, match="even 300 bytes"):
+        played.answer(413, sent=1)
+
+
+def test_a_question_refused_for_its_size_shrinks_nothing_further() -> None:
+    played = appending(1000, chunk_size=500)
+    assert played.answer(413, sent=1).method == "HEAD"
+    assert played.answer(413).method == "HEAD"
+    assert played.slept == [2]
+    assert played.kinds.count("resized") == 1
+
+
+def test_what_cannot_be_divided_is_not_shrunk() -> None:
+    class Strict(Oneshot):
+        def append(self, upload: Upload, content: ByteRange) -> Flow[Upload]:
+            response = yield from send(Request("POST", upload.target, {}, content))
+            raise unexpected(response, "append")
+
+    played = Played(upload_of(10, "oneshot"), Strict())
+    played.start()
+    with pytest.raises(UploadTooLarge, match="even 10 bytes"):
         played.answer(413, sent=1)
 
 
@@ -482,6 +534,17 @@ def test_attempts_are_counted_from_the_last_progress() -> None:
     assert "acknowledged" in played.kinds
 
 
+def test_progress_renews_the_patience_once() -> None:
+    played = appending(1000, chunk_size=10)
+    played.answer(204, upload_offset="10")
+    for _ in range(4):
+        played.fail(cut(0))
+        played.answer(200, upload_offset="10")
+        played.answer(200, upload_offset="10")
+    with pytest.raises(TransportError):
+        played.fail(cut(0))
+
+
 def test_an_error_after_which_nothing_more_is_stored_may_be_tried_again_later() -> None:
     played = appending(10, chunk_size=5)
     played.answer(422, sent=5)
@@ -502,6 +565,16 @@ def test_an_error_that_completed_the_upload_is_none() -> None:
     played = appending(10)
     played.answer(422, sent=10)
     assert played.finish(200, upload_offset="10").complete
+
+
+def test_an_error_to_the_end_alone_that_completed_the_upload_is_none() -> None:
+    played = Played(begun(10, "rufh"), RUFH())
+    played.start()
+    played.answer(204, upload_offset="10", upload_complete="?0")
+    played.answer(204, upload_offset="10", upload_complete="?0")
+    assert played.answer(422, sent=0).method == "HEAD"
+    assert played.answer(204, upload_offset="10", upload_complete="?1").method == "GET"
+    assert played.finish(200, upload_complete="?1").complete
 
 
 def test_a_creation_that_was_rejected_asks_nothing_more() -> None:
@@ -532,6 +605,15 @@ def test_gone_with_the_last_bytes_and_yet_there_goes_on() -> None:
     played.answer(200, upload_offset="4")
     append = played.answer(200, upload_offset="4")
     assert append.content == ByteRange(4, 10)
+
+
+def test_what_is_gone_is_forgotten_before_anything_else_is_asked() -> None:
+    upload = upload_of(10, session={"with_upload": False})
+    played = Played(upload, Tus(with_upload=True), chunk_size=5)
+    played.start()
+    played.answer(201, location="/files/1")
+    assert played.answer(404).method == "OPTIONS"
+    assert played.saved[-1].resource is None
 
 
 def test_an_upload_is_started_over_once() -> None:

@@ -63,7 +63,7 @@ brief = settings(
     suppress_health_check=list(HealthCheck),
 )
 thorough = settings(
-    max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=1200, deadline=None, suppress_health_check=list(HealthCheck)
 )
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -52,6 +53,7 @@ class Job:
     *state* is the store's directory, None keeps nothing. *patience* is how many
     seconds without progress it bears, *wait* those that it waits for another
     process. *namespace* is the path of the network namespace to live in.
+    *assume* settles an unknown outcome.
     """
 
     speech: Speech
@@ -63,11 +65,15 @@ class Job:
     patience: float = 30.0
     wait: float = 0.0
     namespace: str | None = None
+    assume: Literal["complete", "lost"] | None = None
 
 
 @dataclass(frozen=True)
 class Happened:
-    """An event: *offset* is what the server has, *sent* what had left and broke."""
+    """An event, or that it *began*.
+
+    *offset* is what the server has, *sent* what had left and broke.
+    """
 
     kind: str
     moment: float
@@ -116,13 +122,17 @@ def performed(job: Job, tell: Callable[[Happened], None]) -> End:
         "wait": job.wait,
         "on_event": heard,
     }
+    tell(Happened("began", time.monotonic()))
     params = {"title": "a day's work", "scan": Path(job.file)}
     try:
         if job.driver == "blocking":
-            outcome = ResumableUpload(job.target, params, **given).send()
+            outcome = ResumableUpload(job.target, params, **given).send(
+                assume=job.assume
+            )
         else:
             awaited = AsyncResumableUpload(job.target, params, **given)
-            outcome = anyio.run(awaited.send, backend=job.driver)
+            send = partial(awaited.send, assume=job.assume)
+            outcome = anyio.run(send, backend=job.driver)
     except UploadError as error:
         return End(error=type(error).__name__, message=str(error))
     response = outcome.response
@@ -152,15 +162,19 @@ class Sending:
         with self._news:
             return self._found(kind, since)
 
-    def wait_for(self, kind: str, since: float = 0.0, seconds: float = 30) -> Happened:
+    def wait_for(
+        self, kind: str, since: float = 0.0, seconds: float = 30, about: str = ""
+    ) -> Happened:
         """Wait for an event of *kind* from the moment *since* on, and return it.
+
+        Its message has *about* in it.
 
         Raises:
             AssertionError: none came within *seconds*, or before the end.
         """
         until = time.monotonic() + seconds
         with self._news:
-            while not (found := self._found(kind, since)):
+            while not (found := self._found(kind, since, about)):
                 assert not self._over, (kind, self._end, self._said())
                 assert self._news.wait(until - time.monotonic()), f"no {kind} came"
             return found[0]
@@ -182,8 +196,9 @@ class Sending:
         self._listener.join()
         self._connection.close()
 
-    def _found(self, kind: str, since: float) -> list[Happened]:
-        return [h for h in self._happened if h.kind == kind and h.moment >= since]
+    def _found(self, kind: str, since: float, about: str = "") -> list[Happened]:
+        of_kind = [h for h in self._happened if h.kind == kind and h.moment >= since]
+        return [h for h in of_kind if about in h.message]
 
     def _said(self) -> str:
         return self._errors.read_text(errors="replace") if self._errors.exists() else ""

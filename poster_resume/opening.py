@@ -108,7 +108,7 @@ def opening(call: Call, rules: Rules) -> Flow[Opened]:
     if found is None:
         return (yield from _fresh(call, rules))
     moment = yield from now()
-    if found.complete and _spent(found, call, moment, waited):
+    if found.complete and not waited and _spent(found, call, moment):
         return (yield from _fresh(call, rules))
     protocol = protocol_named(found.protocol, found.options, call.protocol)
     protocol = protocol.permitting(call.protocol or call.fallback)
@@ -206,28 +206,45 @@ def tidying(call: Call, rules: Rules) -> Flow[None]:
         yield Delete(upload.id)
 
 
-def _found(call: Call) -> Flow[tuple[Upload | None, Instant | None]]:
-    """Claim the upload of *call*; return it, and since when others were waited for."""
+def _found(call: Call) -> Flow[tuple[Upload | None, bool]]:
+    """Claim the upload of *call*; return it, and whether this call waited for it.
+
+    An outcome that was waited for is this call's own: sending again would double
+    the upload. Looking before and after tells, as clocks may be set meanwhile.
+    """
     if call.upload_id is not None:
         upload = yield from _loaded(call.upload_id)
-        waited = yield from _claimed(upload.identity, call.wait)
+        yield from _claimed(upload.identity, call.wait)
         # Its last owner may have moved it between the look and the claim.
-        return (yield from _loaded(call.upload_id)), waited
+        return (yield from _loaded(call.upload_id)), False
     identity = yield Identify()
     assert isinstance(identity, str)
+    before = (yield Find(identity)) if call.wait else None
+    assert before is None or isinstance(before, Upload)
     waited = yield from _claimed(identity, call.wait)
-    reply = yield Find(identity)
-    assert reply is None or isinstance(reply, Upload)
-    return reply, waited
+    found = yield Find(identity)
+    assert found is None or isinstance(found, Upload)
+    return found, waited and found is not None and _ended(before, found)
 
 
-def _claimed(identity: str, wait: float) -> Flow[Instant | None]:
+def _ended(before: Upload | None, found: Upload) -> bool:
+    """Whether *found* was delivered since *before* was seen, and not rejected."""
+    if not found.delivered or _rejected(found):
+        return False
+    return before is None or before.id != found.id or not before.delivered
+
+
+def _rejected(found: Upload) -> bool:
+    return found.result is not None and found.result.status_code >= 400
+
+
+def _claimed(identity: str, wait: float) -> Flow[bool]:
     """Become the one sender of *identity*; ask again for *wait* seconds.
 
-    Returns since when somebody else was, None if nobody was.
+    Returns whether somebody else was.
     """
     began = yield from now()
-    waited: Instant | None = None
+    waited = False
     while True:
         try:
             yield Claim(identity)
@@ -235,7 +252,7 @@ def _claimed(identity: str, wait: float) -> Flow[Instant | None]:
         except UploadBusy:
             if (yield from now()).monotonic >= began.monotonic + wait:
                 raise
-        waited = began
+        waited = True
         yield Sleep(_CLAIM_INTERVAL)
 
 
@@ -249,14 +266,11 @@ def _loaded(upload_id: str) -> Flow[Upload]:
     return reply
 
 
-def _spent(found: Upload, call: Call, moment: Instant, waited: Instant | None) -> bool:
+def _spent(found: Upload, call: Call, moment: Instant) -> bool:
     """Whether a complete upload has had its day, so that this call is a new one."""
     if not found.delivered or call.upload_id is not None:
         return False
-    rejected = found.result is not None and found.result.status_code >= 400
-    if waited is not None and found.updated >= waited.wall and not rejected:
-        return False  # it was waited for: sending it again would double it
-    if found.key is None or rejected:
+    if found.key is None or _rejected(found):
         return True
     return moment.wall - found.updated > DELIVERED_SECONDS
 

@@ -20,6 +20,7 @@ from ..errors import (
     ProtocolError,
     ServerBusy,
     Unauthorized,
+    UploadRejected,
 )
 from ..flow import Flow, Request, Response, digest, send
 from ..ranges import ByteRange
@@ -29,6 +30,7 @@ from .base import (
     UploadProtocol,
     check_length,
     completed,
+    final_response,
     locate,
     parse_offset,
     refused_creation,
@@ -182,6 +184,13 @@ class Tus(UploadProtocol):
                 raise Unauthorized(
                     "retrieve offset: the server answered 403; the upload is kept: "
                     "renew credentials, or cancel it if it has expired"
+                )
+            if response.status == 405:
+                raise UploadRejected(
+                    "retrieve offset: the server answers HEAD with 405: "
+                    "it cannot say how far an upload is, so one that broke cannot go "
+                    "on; cancel it and send it again",
+                    final_response(response),
                 )
             raise unexpected(response, "retrieve offset")
         value = response.headers.get("upload-offset")

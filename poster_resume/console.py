@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -120,6 +121,30 @@ class Console:
             console.print(table)
         for each in captured.get().splitlines():
             sys.stdout.write(each.rstrip() + "\n")
+        sys.stdout.flush()
+
+    def records(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+        *,
+        right: Sequence[str] = (),
+    ) -> None:
+        """Write a table; on a terminal too narrow for it, a paragraph for each row.
+
+        A paragraph begins with the first cell; the others follow under their names.
+        """
+        texts = [[printable(str(cell)) for cell in row] for row in rows]
+        widths = [max(map(len, cells)) for cells in zip(columns, *texts, strict=True)]
+        needed = sum(widths) + 2 * (len(widths) - 1)
+        if not sys.stdout.isatty() or needed <= shutil.get_terminal_size().columns:
+            self.table(columns, rows, right=right)
+            return
+        margin = max(map(len, columns[1:])) + 1
+        for first, *rest in texts:
+            sys.stdout.write(first + "\n")
+            for name, cell in zip(columns[1:], rest, strict=True):
+                sys.stdout.write(f"  {name.lower():{margin}}{cell}\n")
         sys.stdout.flush()
 
     @contextlib.contextmanager
@@ -260,7 +285,9 @@ class Watcher:
             said = event.message or event.kind.replace("_", " ")
             if console.verbose and event.message:
                 said = f"{event.kind.replace('_', ' ')}: {event.message}"
-            if event.offset:
+            if event.offset and event.kind == "acknowledged":
+                said = f"{said} up to {spell_size(event.offset)}"
+            elif event.offset and "complete" not in said:
                 said = f"{said}, from {spell_size(event.offset)} on"
             console.say(said)
 

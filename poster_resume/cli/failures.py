@@ -14,9 +14,11 @@ from ..errors import (
     InvalidParameter,
     NotResumable,
     OutcomeUnknown,
+    RedirectRefused,
     SourceChanged,
     SourceError,
     StoreError,
+    TransportRefused,
     Unauthorized,
     UploadBusy,
     UploadError,
@@ -45,8 +47,16 @@ class Failure:
     upload_id: str | None = None
 
 
-def explained(error: UploadError, *, go_on: str = "poster resume {id}") -> Failure:
-    """Return what *error* comes to; *go_on* is the command, with ``{id}`` in it."""
+def explained(
+    error: UploadError,
+    *,
+    go_on: str = "poster resume {id}",
+    unfinished: bool = False,
+) -> Failure:
+    """Return what *error* comes to; *go_on* is the command, with ``{id}`` in it.
+
+    *unfinished* says that the upload is kept and has no final answer.
+    """
     code = _code(error)
     resume = None
     kept = error.upload_id is not None
@@ -55,7 +65,10 @@ def explained(error: UploadError, *, go_on: str = "poster resume {id}") -> Failu
     return Failure(
         code,
         in_options(str(error)),
-        tuple(_remedies(error, resume)),
+        (
+            *_remedies(error, resume, unfinished),
+            *_ways_out(error, code, go_on, unfinished),
+        ),
         resume,
         type(error).__name__,
         error.upload_id,
@@ -79,9 +92,9 @@ def _code(error: UploadError) -> int:
             return UNKNOWN
         case UploadPaused():
             return INTERRUPTED
-        case NotResumable() | SourceChanged():
-            # A changed file stays changed: a script that tries again on 75
-            # would try for ever.
+        case NotResumable() | SourceChanged() | TransportRefused():
+            # A changed file stays changed, and a certificate bad: a script that
+            # tries again on 75 would try for ever.
             return FAILED
         case StoreError() | SourceError() if error.upload_id is None:
             return FAILED
@@ -91,7 +104,7 @@ def _code(error: UploadError) -> int:
             return FAILED
 
 
-def _remedies(error: UploadError, resume: str | None) -> list[str]:
+def _remedies(error: UploadError, resume: str | None, unfinished: bool) -> list[str]:
     match error:
         case OutcomeUnknown() if resume:
             return [
@@ -99,13 +112,31 @@ def _remedies(error: UploadError, resume: str | None) -> list[str]:
                 f"{resume} --assume complete   (it is there)",
                 f"{resume} --assume lost       (it is not: send it anew)",
             ]
-        case SourceChanged() if error.upload_id is not None:
-            return [f"to give it up: poster cancel {error.upload_id}"]
         case UploadBusy():
             return []
+        case Unauthorized(status=407):
+            again = f": {resume} -x ..." if resume else ""
+            return [
+                "the proxy wants credentials: give them in its URL, "
+                f"-x http://NAME:PASSWORD@HOST:PORT{again}"
+            ]
         case Unauthorized():
-            again = f": {resume} -H ..." if resume else ""
-            return [f"give other credentials by -H or --user{again}"]
+            again = f": {resume} -H @FILE" if resume else ""
+            return [
+                "give credentials that the server accepts, "
+                f"by -H @FILE or --user{again}"
+            ]
+        case UploadRejected() if error.response.status_code in (401, 403):
+            return ["if it wants credentials: -H @FILE or --user"]
+        case UploadRejected() if not unfinished and _no_such_place(error):
+            return ["is the URL right? `poster probe URL` shows what is there"]
+        case TransportRefused() if "certificate" in str(error):
+            return ["if you know whose it is, trust it by --cacert FILE"]
+        case TransportRefused():
+            return []
+        case RedirectRefused():
+            again = f"; as it is: {resume}" if resume else ""
+            return [f"send to the address that it leads to, if you trust it{again}"]
         case _ if resume:
             return [f"go on with: {resume}"]
         case UploadPaused():
@@ -114,6 +145,27 @@ def _remedies(error: UploadError, resume: str | None) -> list[str]:
             return ["nothing was sent yet; run the same command again later"]
         case _:
             return []
+
+
+def _no_such_place(error: UploadRejected) -> bool:
+    return error.response.status_code in (404, 405)
+
+
+def _ways_out(error: UploadError, code: int, go_on: str, unfinished: bool) -> list[str]:
+    """Return how to be rid of what is kept, or use it, where nothing else helps."""
+    if error.upload_id is None or code not in (FAILED, REJECTED):
+        return []
+    if not go_on.startswith("poster resume "):
+        return []
+    command = go_on.format(id=error.upload_id)
+    give_up = f"to give it up: {command.replace(' resume ', ' cancel ', 1)}"
+    if isinstance(error, SourceChanged):
+        return [give_up]
+    if not unfinished:
+        return []
+    if isinstance(error, TransportRefused):
+        return [f"then go on with: {command}"]
+    return [give_up]
 
 
 def _word(pattern: str, replacement: str) -> tuple[re.Pattern[str], str]:
@@ -144,6 +196,14 @@ _SPOKEN: Final = (
         r"^(content|content_type|chunk_size|checksum|deadline|wait|protocol"
         r"|trusted_origins|key|metadata|method): ",
         r"--\1: ",
+    ),
+    _word(
+        r"\bUNEXPECTED_EOF_WHILE_READING\b",
+        "the server broke off the TLS handshake; does it speak https?",
+    ),
+    _word(
+        r"\b(WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE)\b",
+        "the server answered without TLS; does it speak https?",
     ),
     _word(r"^--content_type", "--content-type"),
     _word(r"^--chunk_size", "--chunk-size"),

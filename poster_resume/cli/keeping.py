@@ -33,7 +33,7 @@ def listed(console: Console, store: StoreArgument) -> int:
         console.say("nothing is kept")
         return DONE
     now = time.time()
-    console.table(
+    console.records(
         ("ID", "STATE", "DONE", "OF", "TARGET", "LAST"),
         [
             (
@@ -156,14 +156,24 @@ def _told(console: Console, what: str, upload: Upload) -> int:
 
 def _state(upload: Upload) -> str:
     if upload.complete and upload.result is not None and upload.result.status_code:
-        return f"{upload.phase}, {upload.result.status_code}"
+        status = upload.result.status_code
+        return f"{'rejected' if status >= 400 else upload.phase}, {status}"
     return upload.phase
 
 
 def _share(upload: Upload) -> str:
-    if not upload.length:
-        return "100 %" if upload.complete else "0 %"
-    return f"{100 * upload.offset // upload.length} %"
+    """Return how much the server has, as far as it has said so.
+
+    What arrived after its last acknowledgement is known only once it is asked.
+    """
+    if upload.complete and upload.result is not None:
+        # A refusal says nothing of what was stored.
+        return "-" if upload.result.status_code >= 400 else "100 %"
+    if upload.phase == "new":
+        return "0 %"
+    if not upload.offset or not upload.length:
+        return "not said"
+    return f">= {100 * upload.offset // upload.length} %"
 
 
 def _record(upload: Upload) -> dict[str, object]:

@@ -9,7 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console, counted, spell_size
-from ..errors import UploadError, UploadPaused, UploadRejected
+from ..errors import (
+    ConnectError,
+    UploadError,
+    UploadPaused,
+    UploadRejected,
+    redacted,
+)
 from .ending import told
 from .failures import DONE, explained, in_options
 from .interruption import Interruption
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from ..progress import Event
     from ..responses import FinalResponse
     from ..sender import ResumableUpload
+    from ..upload import Upload
 
 
 class Run:
@@ -112,12 +119,18 @@ class Run:
         if manner.no_state or (state is not None and not state.plan_digest):
             # Nobody can go on with it by its id: that would only mislead.
             error.upload_id = None
-        failure = explained(error, go_on=go_on or manner.go_on())
+        failure = explained(
+            error,
+            go_on=go_on or manner.go_on(),
+            unfinished=state is not None and not state.complete,
+        )
+        if isinstance(error, ConnectError) and (proxy := _proxy(manner)):
+            told_of = f"it was to go through the proxy {proxy}"
+            failure = replace(failure, remedies=(told_of, *failure.remedies))
         if isinstance(error, UploadPaused):
-            offset = 0 if state is None else state.offset
-            said = f"paused; the server has {offset:,} bytes"
-            if state is None:
-                said = "paused before anything was sent"
+            said = "paused before anything was sent"
+            if state is not None:
+                said = f"paused; the server has {spell_acknowledged(state)}"
             failure = replace(failure, code=self._interruption.code)
             return told(self.console, failure, said=said)
         code = told(self.console, failure)
@@ -168,6 +181,27 @@ class Run:
         console.answer(response.content)
         if response.truncated and response.status_code:
             console.say("the answer is longer; only its beginning was kept")
+
+
+def spell_acknowledged(upload: Upload) -> str:
+    """Return how much of *upload* the server has, for people.
+
+    It may have more: what arrived after its last acknowledgement is known only
+    once it is asked again.
+    """
+    if upload.complete or upload.phase == "new":
+        return spell_size(upload.offset)
+    of = "" if upload.length is None else f" of {spell_size(upload.length)}"
+    if not upload.offset:
+        return f"not said how much{of} it has"
+    return f"at least {spell_size(upload.offset)}{of}"
+
+
+def _proxy(manner: Manner) -> str | None:
+    """Return where the proxy is that a connection would go through, if one is set."""
+    if manner.proxy is not None:
+        return redacted(manner.proxy)
+    return None
 
 
 def _described(response: FinalResponse) -> dict[str, object]:

@@ -174,6 +174,28 @@ def test_names_in_tables_are_no_markup(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out == "NAME\n[red]x[/red]\n\\x1b[31mz\n"
 
 
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_a_row_that_does_not_fit_a_terminal_becomes_a_paragraph(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    Console().records(("ID", "TARGET", "LAST"), [("x\x1b1", "http://a.test/b", "1 s")])
+    told = terminal.getvalue().splitlines()
+    if columns == 20:
+        told_below = ["  target http://a.test/b", "  last   1 s"]
+        assert told == ["x\\x1b1", *told_below]
+    else:
+        assert len(told) == 2
+        assert "http://a.test/b" in told[1]
+
+
 def test_a_standard_error_that_cannot_be_written_is_no_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -31,7 +31,7 @@ _CODES = {
     "SourceChanged": (1, 1),
     "StoreError": (75, 1),
     "UploadPaused": (130, 130),
-    "TransportRefused": (75, 75),
+    "TransportRefused": (1, 1),
     "UploadTooLarge": (1, 1),
     "UploadRejected": (3, 3),
     "OutcomeUnknown": (4, 4),
@@ -64,6 +64,34 @@ def test_an_unknown_outcome_offers_both_ways() -> None:
     assert "poster resume abc --assume lost" in told
 
 
+def test_what_cannot_go_on_says_how_to_be_rid_of_it() -> None:
+    for kind in (errors.SourceChanged, errors.UploadTooLarge, errors.UploadRejected):
+        failure = explained(
+            _error(kind, "abc"), go_on="poster resume {id} --state x", unfinished=True
+        )
+        assert failure.remedies == ("to give it up: poster cancel abc --state x",)
+
+
+def test_a_certificate_is_trusted_by_an_option() -> None:
+    error = errors.TransportRefused("the TLS certificate is not accepted: why")
+    assert "--cacert" in "".join(explained(error).remedies)
+    error.upload_id = "abc"
+    assert "poster resume abc" in "".join(explained(error, unfinished=True).remedies)
+
+
+@pytest.mark.parametrize(("status", "option"), [(401, "--user"), (407, "-x http")])
+def test_credentials_are_asked_for_where_they_belong(status: int, option: str) -> None:
+    error = errors.Unauthorized("the server answered")
+    error.status = status
+    assert option in "".join(explained(error).remedies)
+
+
+@pytest.mark.parametrize(("status", "told"), [(403, "--user"), (404, "poster probe")])
+def test_a_refusal_says_what_may_be_wrong(status: int, told: str) -> None:
+    error = errors.UploadRejected("the server answered", FinalResponse(status))
+    assert told in "".join(explained(error).remedies)
+
+
 @pytest.mark.parametrize(
     ("message", "spoken"),
     [
@@ -82,6 +110,11 @@ def test_an_unknown_outcome_offers_both_ways() -> None:
             "lost: look; look on the server, then send again with "
             'assume="complete" or assume="lost"',
             "lost: look",
+        ),
+        (
+            "no connection: UNEXPECTED_EOF_WHILE_READING (https://x/…)",
+            "no connection: the server broke off the TLS handshake; does it speak "
+            "https? (https://x/…)",
         ),
         ("the connection broke: why", "the connection broke: why"),
     ],

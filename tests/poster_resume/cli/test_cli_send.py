@@ -211,6 +211,70 @@ def test_a_broken_upload_says_how_to_go_on_and_does(
     assert str(kept["id"]) in go_on
 
 
+def test_what_the_server_may_have_is_not_called_nothing(
+    poster: Poster, receiver: Receiver
+) -> None:
+    (poster.directory / "film.bin").write_bytes(os.urandom(2 * MIB))
+    with Link(receiver.port, every(MIB)) as link:
+        words = ("--content", "film.bin", "--protocol", "tus", "--retry-for", "0")
+        assert poster("send", f"{link.url}/tus", *words).code == 75
+        # A tus server acknowledges an append as a whole, or not at all.
+        listed = poster("list").out
+        assert "not said" in listed
+        assert " 0 %" not in listed
+        (kept,) = poster("list", "--json").objects
+        receiver.script(Rule(method="HEAD", times=1), Rule(method="PATCH", status=503))
+        assert poster("resume", str(kept["id"]), "--retry-for", "0").code == 75
+        assert ">= " in poster("list").out
+
+
+def test_a_refused_upload_is_not_listed_as_done(
+    poster: Poster, receiver: Receiver
+) -> None:
+    assert poster("send", f"{receiver.url}/nowhere", "-F", "a=1").code == 3
+    listed = poster("list").out
+    assert "rejected, 404" in listed
+    assert "100 %" not in listed
+
+
+def test_a_tus_server_that_tells_no_offset_is_said_to_be_in_the_way(
+    poster: Poster, receiver: Receiver
+) -> None:
+    receiver.script(Rule(method="HEAD", status=405, times=None))
+    (poster.directory / "film.bin").write_bytes(os.urandom(2 * MIB))
+    with Link(receiver.port, every(MIB)) as link:
+        words = ("send", f"{link.url}/tus", "--content", "film.bin")
+        for _ in range(2):
+            done = poster(*words)
+            assert done.code == 3
+            assert "cannot go on" in done.err
+            assert "poster probe" not in done.err
+        (kept,) = poster("list", "--json").objects
+        assert f"poster cancel {kept['id']}" in done.err
+        assert poster("cancel", str(kept["id"])).code == 0
+
+
+def test_a_refused_connection_names_the_proxy_and_not_its_password(
+    poster: Poster, receiver: Receiver
+) -> None:
+    with Receiver() as gone:
+        proxy = f"http://joe:secret@127.0.0.1:{gone.port}"
+    words = ("-F", "a=1", "--retry-for", "0", "--proxy", proxy)
+    done = poster("send", f"{receiver.url}/rufh", *words)
+    assert done.code == 75
+    assert f"the proxy http://127.0.0.1:{gone.port}/" in done.err
+    assert "secret" not in done.err
+
+
+def test_what_was_complete_already_has_no_offset_to_go_on_from(
+    poster: Poster, receiver: Receiver
+) -> None:
+    words = ("send", f"{receiver.url}/rufh", "-F", "a=1", "--key", "k")
+    assert poster(*words).code == 0
+    again = poster(*words)
+    assert "it was complete already\n" in again.err
+
+
 def test_a_changed_file_is_named_and_can_be_sent_anew(
     poster: Poster, receiver: Receiver
 ) -> None:

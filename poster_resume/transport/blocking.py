@@ -172,7 +172,7 @@ class SegmentTransport(DirectTransport, httpx.BaseTransport):
                     connection.close()
                     raise
             body = self._body_class(
-                self, origin, connection, slots, timeouts.get("read"), request
+                self, origin, connection, slots, timeouts.get("read"), request, stream
             )
         except BaseException:
             self._pool.drop()
@@ -228,7 +228,9 @@ class _Body:
         slots: threading.BoundedSemaphore | None,
         seconds: float | None,
         request: Any,
+        stream: Segments,
     ) -> None:
+        self._waker = stream.waker
         self._transport, self._origin, self._slots = transport, origin, slots
         self._connection: Connection | None = connection
         self._seconds, self._request = seconds, request
@@ -240,7 +242,7 @@ class _Body:
         try:
             while True:
                 steps = next_data(connection, self._seconds)
-                data = drive(steps, self._transport._kernel)
+                data = drive(steps, self._transport._kernel, self._waker)
                 if not data:
                     return
                 yield data

@@ -300,6 +300,8 @@ class Bridge(_Bridge):
         head, bounded = self._answer(response, stream, stamps)
         if not self._already_read(response, bounded):
             until = stamps[0] + request.timeouts.answer
+            if request.deadline is not None:
+                until = min(until, request.deadline)
             try:
                 for data in response.iter_raw():
                     if not bounded.take(data):
@@ -371,6 +373,7 @@ class AsyncBridge(_Bridge):
         """Exchange, with an eye on the waker and on the deadline."""
         waker, answer = self._waker, None
         error: BaseException | None = None
+        known: list[tuple[Response, Bounded]] = []
         async with anyio.create_task_group() as group:
             if waker is not None and waker.fileno() >= 0:
                 group.start_soon(_watch, waker, group.cancel_scope)
@@ -380,11 +383,16 @@ class AsyncBridge(_Bridge):
             stuck = _Stuck(stream, request.timeouts, group.cancel_scope)
             group.start_soon(stuck.watch)
             try:
-                answer = await self._exchanged(request, given, stream)
+                answer = await self._exchanged(request, given, stream, known)
             # Raised outside, where the group doesn't wrap them.
             except (Exception, KeyboardInterrupt) as caught:  # noqa: BLE001
                 error = caught
             group.cancel_scope.cancel()
+        if answer is None and error is None and known:
+            # Interrupted while its content came: the status is final.
+            head, bounded = known[0]
+            bounded.broke()
+            answer = self._whole(head, bounded)
         if answer is None and error is None:
             stream.check()
             if stuck.found:
@@ -397,7 +405,11 @@ class AsyncBridge(_Bridge):
         return answer
 
     async def _exchanged(
-        self, request: Request, given: Mapping[str, str], stream: Segments
+        self,
+        request: Request,
+        given: Mapping[str, str],
+        stream: Segments,
+        known: list[tuple[Response, Bounded]],
     ) -> Response:
         built = self._built(request, given, stream)
         try:
@@ -406,6 +418,7 @@ class AsyncBridge(_Bridge):
             response = error.response  # type: ignore[attr-defined] # httpx has it
         stamps = time.monotonic(), time.time()
         head, bounded = self._answer(response, stream, stamps)
+        known.append((head, bounded))
         if not self._already_read(response, bounded):
             try:
                 with anyio.move_on_after(request.timeouts.answer) as scope:

@@ -142,7 +142,8 @@ def _copied(error: BaseException) -> OSError | None:
         if isinstance(link, ssl.SSLCertVerificationError):
             return ssl.SSLError(link.errno or 1, link.verify_message)
         if isinstance(link, ssl.SSLError):
-            return ssl.SSLError(link.errno or 1, str(getattr(link, "reason", "")))
+            said = getattr(link, "reason", None) or type(link).__name__
+            return ssl.SSLError(link.errno or 1, str(said))
         if isinstance(link, socket.gaierror):
             return socket.gaierror(link.errno or 0, "the host name is not known")
         if isinstance(link, OSError) and link.errno:

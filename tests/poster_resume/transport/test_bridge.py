@@ -30,6 +30,7 @@ from poster_resume.ranges import ByteRange
 from poster_resume.responses import READ_LIMIT
 from poster_resume.transport import Bridge, Kernel, Waker, check_auth, shows_interims
 from poster_resume.transport.family import HttpClient
+from poster_resume.transport.mapping import translated
 
 from .peers import Peer, serving
 from .ways import Driver, Way
@@ -444,6 +445,30 @@ def test_a_pause_ends_the_wait_for_an_answer(way: Way) -> None:
 
 
 @ours
+@pytest.mark.parametrize("how", ["pause", "deadline"])
+def test_a_final_status_counts_even_if_we_do_not_wait_for_its_content(
+    way: Way, how: str
+) -> None:
+    waker = Waker()
+    waker.reset()
+
+    def script(peer: Peer) -> None:
+        peer.head()
+        peer.say(b"HTTP/1.1 201 x\r\nContent-Length: 10\r\n\r\nhello")
+        if how == "pause":
+            threading.Event().wait(0.2)
+            waker.wake()
+        peer.hold()
+
+    deadline = time.monotonic() + 0.5 if how == "deadline" else None
+    with way.serving(script) as server:
+        request = Request("POST", server.url, {}, b"x", deadline=deadline)
+        (response,) = way.send(request, waker=waker)
+    assert (response.status, response.content) == (201, b"hello")
+    assert response.truncated
+
+
+@ours
 def test_what_an_interim_response_aborts_is_cut_and_raised(
     way: Way, large_plan: Plan
 ) -> None:
@@ -670,3 +695,11 @@ def test_one_upload_after_the_other_reuses_the_connection() -> None:
         answers: list[Response] = Way().send(*requests)
     assert len(answers) == 5
     assert connections == [1]
+
+
+def test_a_message_says_what_tls_says_or_nothing() -> None:
+    for error in (ssl.SSLEOFError(8, "x"), ssl.SSLError(1, "x")):
+        found = translated(error, "https://example.test/up?sig=s3cret", 5)
+        assert found is not None
+        assert "None" not in str(found)
+        assert "s3cret" not in str(found)

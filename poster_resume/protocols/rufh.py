@@ -22,6 +22,7 @@ from ..errors import (
     ServerBusy,
     UploadError,
     UploadGone,
+    UploadRejected,
     UploadTooLarge,
     origin_of,
 )
@@ -191,6 +192,8 @@ class RUFH(UploadProtocol):
                 "upload; it does not speak this protocol"
             )
         if not 200 <= response.status < 300:
+            if whole and (yield from self._refused(upload, response)):
+                return completed(upload, response)
             raise refused_creation(response, content.length)
         if whole and _final_though_unsaid(response, upload):
             return (yield from self._unless_denied(upload, response))
@@ -252,6 +255,9 @@ class RUFH(UploadProtocol):
         if speaks_for_target(response):
             return completed(upload, response)
         if not 200 <= response.status < 300:
+            at_end = content.stop == upload.length
+            if at_end and (yield from self._refused(upload, response)):
+                return completed(upload, response)
             raise unexpected(response, "append")
         upload = _with_limits(upload, response)
         if content.stop == upload.length and _final_though_unsaid(response, upload):
@@ -345,6 +351,27 @@ class RUFH(UploadProtocol):
         if offset == upload.length:
             return completed(upload, response)
         return upload.evolve(offset=_offset(head, upload, "retrieve offset"))
+
+    def _refused(self, upload: Upload, response: Response) -> Flow[bool]:
+        """Whether an error that does not say so is the target resource's answer.
+
+        It is if the upload has ended by it. Asked later, a server that keeps no
+        answers would only say that the upload is complete: a refusal would pass
+        for success.
+        """
+        error = unexpected(response, "append")
+        unsaid = parse_boolean(response.headers.get("upload-complete")) is None
+        if not isinstance(error, UploadRejected) or not unsaid or not upload.resource:
+            return False
+        request = Request(
+            "HEAD", upload.resource, self._version(upload), purpose="retrieve offset"
+        )
+        try:
+            head = yield from send(request)
+        except UploadError:
+            return False
+        offset = parse_integer(head.headers.get("upload-offset"))
+        return 200 <= head.status < 300 and _complete(head) and offset == upload.length
 
     def _replayed(self, upload: Upload, head: Response) -> Flow[Upload]:
         """Fetch the final answer of an upload that is complete (section 4.4)."""

@@ -187,6 +187,35 @@ def test_an_answer_that_does_not_say_it_is_final_may_be_denied_by_the_offset(
         assert upload.result.content == b"ok"
 
 
+def test_a_refusal_by_which_the_upload_has_ended_is_the_targets_own() -> None:
+    verb = Verb(RUFH(9).append(created(offset=60), ByteRange(60, 100)))
+    verb.start()
+    question = verb.answer(422, b"not a film")
+    assert (question.method, question.url) == ("HEAD", RESOURCE)
+    upload = verb.finish(204, upload_offset="100", upload_complete="?1")
+    assert upload.complete
+    assert upload.result is not None
+    assert (upload.result.status_code, upload.result.content) == (422, b"not a film")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (204, {"upload_offset": "60", "upload_complete": "?0"}),
+        (204, {"upload_offset": "60", "upload_complete": "?1"}),
+        (404, {}),
+    ],
+)
+def test_a_refusal_of_an_upload_that_goes_on_is_none_of_the_whole(
+    status: int, headers: dict[str, str]
+) -> None:
+    verb = Verb(RUFH(9).append(created(offset=60), ByteRange(60, 100)))
+    verb.start()
+    verb.answer(422)
+    with pytest.raises(UploadRejected):
+        verb.answer(status, **headers)
+
+
 def test_an_answer_that_nobody_can_deny_is_final() -> None:
     verb = Verb(RUFH().append(created(offset=90), ByteRange(90, 100)))
     verb.start()

@@ -199,7 +199,7 @@ def segment_request(
         said["expect"] = "100-continue"
     builder: Any = client
     said |= {name.lower(): value for name, value in (headers or {}).items()}
-    built = builder.build_request(method, url, headers=said)
+    built = builder.build_request(method, _parsed(family, url), headers=said)
     # Not that one with another stream: its content is known to be empty, and
     # that is what auth that signs the content would sign.
     return family.lib.Request(
@@ -209,3 +209,10 @@ def segment_request(
         stream=stream,
         extensions=built.extensions,
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(family: Family, url: str) -> Any:
+    # Many small forms go to one place: reading its URL each time is a good part
+    # of what one costs.
+    return family.lib.URL(url)

@@ -235,6 +235,9 @@ def _judged(others: Mapping[str, Any]) -> None:
         raise InvalidParameter("chunk_size: give a whole number of bytes")
     _positive("deadline", others.get("deadline"))
     _kind("key", others.get("key"), str, 'a str, such as "holiday-2026"')
+    if others.get("key") == "":
+        # Every upload would be the same one, and all but the first never sent.
+        raise InvalidParameter("key: it is empty; give a name, or leave it out")
     _kind("retry", others.get("retry"), RetryPolicy, "a RetryPolicy")
     _kind("timeouts", others.get("timeouts"), Timeouts, "a Timeouts")
     for observer in ("on_event", "on_progress"):

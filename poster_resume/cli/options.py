@@ -68,6 +68,13 @@ class DemoProtocol(enum.StrEnum):
 WHAT, HOW, WHO, SHOW = "What to send", "How to send it", "Who you are", "Output"
 
 
+def _directory(text: str) -> Path:
+    if not text:
+        # As a path it would be the current directory: an unset variable's.
+        raise typer.BadParameter("the directory's name is empty")
+    return Path(text)
+
+
 def option(*names: str, panel: str, **rest: Any) -> Any:
     """Return an option that help shows in *panel*."""
     return typer.Option(*names, rich_help_panel=panel, **rest)
@@ -163,6 +170,7 @@ State = Annotated[
     option(
         "--state",
         panel=HOW,
+        parser=_directory,
         metavar="DIR",
         help="Where the state of uploads is kept; default: POSTER_RESUME_STATE, or "
         "the user's state directory.",

@@ -125,7 +125,7 @@ class Run:
             unfinished=state is not None and not state.complete,
         )
         if isinstance(error, ConnectError) and (proxy := _proxy(manner)):
-            told_of = f"it was to go through the proxy {proxy}"
+            told_of = f"it may be the proxy that is not there: {proxy}"
             failure = replace(failure, remedies=(told_of, *failure.remedies))
         if isinstance(error, UploadPaused):
             said = "paused before anything was sent"
@@ -198,10 +198,15 @@ def spell_acknowledged(upload: Upload) -> str:
 
 
 def _proxy(manner: Manner) -> str | None:
-    """Return where the proxy is that a connection would go through, if one is set."""
+    """Return where the proxy is that a connection may go through, if one is set."""
     if manner.proxy is not None:
         return redacted(manner.proxy)
-    return None
+    from urllib.request import getproxies_environment
+
+    named = getproxies_environment()
+    return next(
+        (redacted(named[n]) for n in ("all", "https", "http") if n in named), None
+    )
 
 
 def _described(response: FinalResponse) -> dict[str, object]:

@@ -351,6 +351,7 @@ def test_a_protocol_is_lent_to_load_as_an_instance_only(tmp_path: Path) -> None:
     ("name", "value"),
     [
         ("key", 5),
+        ("key", ""),
         ("metadata", {"a": 1}),
         ("metadata", ["a"]),
         ("chunk_size", 1.5),

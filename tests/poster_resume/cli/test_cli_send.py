@@ -123,6 +123,8 @@ def test_probe_says_what_a_server_speaks(poster: Poster, receiver: Receiver) -> 
         ("send", "{url}", "-F", "a=1", "-H", "Content-Length: 3"),
         ("send", "{url}", "-F", "a=1", "--cacert", "nope"),
         ("send", "{url}", "-F", "a=1", "--proxy", "gopher://u:secret@x"),
+        ("send", "{url}", "-F", "a=1", "--key", ""),
+        ("send", "{url}", "-F", "a=1", "--state", ""),
         ("send", "example.org", "-F", "a=1"),
         ("send", "http://u:secret@[", "-F", "a=1"),
         ("resume",),
@@ -262,7 +264,20 @@ def test_a_refused_connection_names_the_proxy_and_not_its_password(
     words = ("-F", "a=1", "--retry-for", "0", "--proxy", proxy)
     done = poster("send", f"{receiver.url}/rufh", *words)
     assert done.code == 75
-    assert f"the proxy http://127.0.0.1:{gone.port}/" in done.err
+    assert f"the proxy that is not there: http://127.0.0.1:{gone.port}/" in done.err
+    assert "secret" not in done.err
+
+
+def test_a_proxy_of_the_environment_is_named_too(
+    poster: Poster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Receiver() as gone:
+        monkeypatch.setenv("http_proxy", f"http://joe:secret@127.0.0.1:{gone.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+    done = poster("send", "http://a.test/", "-F", "a=1", "--retry-for", "0")
+    assert done.code == 75
+    assert f"the proxy that is not there: http://127.0.0.1:{gone.port}/" in done.err
     assert "secret" not in done.err
 
 

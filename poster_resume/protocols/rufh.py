@@ -192,8 +192,9 @@ class RUFH(UploadProtocol):
                 "upload; it does not speak this protocol"
             )
         if not 200 <= response.status < 300:
-            if whole and (yield from self._refused(upload, response)):
-                return completed(upload, response)
+            ended = (yield from self._refused(upload, response)) if whole else None
+            if ended is not None:
+                return ended
             raise refused_creation(response, content.length)
         if whole and _final_though_unsaid(response, upload):
             return (yield from self._unless_denied(upload, response))
@@ -256,8 +257,9 @@ class RUFH(UploadProtocol):
             return completed(upload, response)
         if not 200 <= response.status < 300:
             at_end = content.stop == upload.length
-            if at_end and (yield from self._refused(upload, response)):
-                return completed(upload, response)
+            ended = (yield from self._refused(upload, response)) if at_end else None
+            if ended is not None:
+                return ended
             raise unexpected(response, "append")
         upload = _with_limits(upload, response)
         if content.stop == upload.length and _final_though_unsaid(response, upload):
@@ -352,26 +354,25 @@ class RUFH(UploadProtocol):
             return completed(upload, response)
         return upload.evolve(offset=_offset(head, upload, "retrieve offset"))
 
-    def _refused(self, upload: Upload, response: Response) -> Flow[bool]:
-        """Whether an error that does not say so is the target resource's answer.
+    def _refused(self, upload: Upload, response: Response) -> Flow[Upload | None]:
+        """Return *upload* as ended, if it has, after an error that does not say so.
 
-        It is if the upload has ended by it. Asked later, a server that keeps no
-        answers would only say that the upload is complete: a refusal would pass
-        for success.
+        A server that can repeat its final answer is believed. Of one that only
+        calls the upload complete, *response* is the one answer that there was: a
+        refusal must not pass for success.
         """
         error = unexpected(response, "append")
         unsaid = parse_boolean(response.headers.get("upload-complete")) is None
         if not isinstance(error, UploadRejected) or not unsaid or not upload.resource:
-            return False
-        request = Request(
-            "HEAD", upload.resource, self._version(upload), purpose="retrieve offset"
-        )
+            return None
         try:
-            head = yield from send(request)
+            asked = yield from self.retrieve_offset(upload)
         except UploadError:
-            return False
-        offset = parse_integer(head.headers.get("upload-offset"))
-        return 200 <= head.status < 300 and _complete(head) and offset == upload.length
+            return None
+        kept = asked.result
+        if kept is not None and kept.truncated and not kept.content:
+            return completed(upload, response)
+        return asked if asked.complete else None
 
     def _replayed(self, upload: Upload, head: Response) -> Flow[Upload]:
         """Fetch the final answer of an upload that is complete (section 4.4)."""

@@ -187,22 +187,35 @@ def test_an_answer_that_does_not_say_it_is_final_may_be_denied_by_the_offset(
         assert upload.result.content == b"ok"
 
 
-def test_a_refusal_by_which_the_upload_has_ended_is_the_targets_own() -> None:
+def refused_at_the_end() -> Verb:
     verb = Verb(RUFH(9).append(created(offset=60), ByteRange(60, 100)))
     verb.start()
     question = verb.answer(422, b"not a film")
     assert (question.method, question.url) == ("HEAD", RESOURCE)
-    upload = verb.finish(204, upload_offset="100", upload_complete="?1")
+    fetched = verb.answer(204, upload_offset="100", upload_complete="?1")
+    assert fetched.method == "GET"
+    return verb
+
+
+def test_a_refusal_by_which_the_upload_has_ended_is_the_targets_own() -> None:
+    verb = refused_at_the_end()
+    assert verb.answer(405).method == "PATCH"
+    upload = verb.finish(404)
     assert upload.complete
     assert upload.result is not None
     assert (upload.result.status_code, upload.result.content) == (422, b"not a film")
+
+
+def test_a_final_answer_that_is_kept_outweighs_an_error_on_the_way() -> None:
+    upload = refused_at_the_end().finish(201, b"thanks", upload_complete="?1")
+    assert upload.result is not None
+    assert (upload.result.status_code, upload.result.content) == (201, b"thanks")
 
 
 @pytest.mark.parametrize(
     ("status", "headers"),
     [
         (204, {"upload_offset": "60", "upload_complete": "?0"}),
-        (204, {"upload_offset": "60", "upload_complete": "?1"}),
         (404, {}),
     ],
 )

@@ -29,7 +29,7 @@ Mode: TypeAlias = Literal["live", "lines", "json", "quiet"]
 LINE_INTERVAL, JSON_INTERVAL = 5.0, 1.0
 #: Seconds between two lines about interruptions: a bad link has hundreds.
 _INTERRUPTION_INTERVAL = 2.0
-#: Seconds of waiting that a bar says the reason of.
+#: Seconds of waiting that are told, with the reason.
 _WORTH_TELLING = 0.5
 #: Seconds without a byte after which a bar says so.
 _SILENCE = 3.0
@@ -269,7 +269,10 @@ class Watcher:
         if view.length is None:
             drawn = "nothing sent yet"
         note = printable(note, ascii_only=ascii_only)
-        return f"{drawn}\n{note[:width]}" if note else drawn
+        if len(note) > width:
+            end = "..." if ascii_only else "\u2026"
+            note = note[: max(0, width - len(end))] + end[:width]
+        return f"{drawn}\n{note}" if note else drawn
 
     def _tell(self, event: Event, moment: float) -> None:
         console = self._console
@@ -279,7 +282,9 @@ class Watcher:
             if moment < self._interruption_due and not console.verbose:
                 return
             self._interruption_due = moment + _INTERRUPTION_INTERVAL
-            again = f"; again in {event.wait:.1f} s" if event.wait else ""
+            again = ""
+            if event.wait is not None and event.wait >= _WORTH_TELLING:
+                again = f"; again in {event.wait:.1f} s"
             console.say(f"interrupted: {event.message}{again}")
         elif event.kind in _TOLD or console.verbose:
             said = event.message or event.kind.replace("_", " ")

@@ -120,6 +120,22 @@ def test_people_are_told_of_interruptions_but_not_of_hundreds(
     assert capsys.readouterr().err == "interrupted: the link broke; again in 1.5 s\n"
 
 
+def test_no_time_of_waiting_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    error = TransportError("the link broke")
+    Watcher(Console()).on_event(Event("interrupted", str(error), wait=0.02))
+    assert capsys.readouterr().err == "interrupted: the link broke\n"
+
+
+@pytest.mark.parametrize(("ascii_only", "end"), [(True, "..."), (False, "\u2026")])
+def test_a_reason_that_is_cut_off_says_so(ascii_only: bool, end: str) -> None:
+    watcher = Watcher(Console())
+    watcher.on_event(Event("interrupted", "the link broke " * 9, wait=30))
+    for width in (1, 2, 3, 40):
+        *_, note = watcher.drawn(width, ascii_only=ascii_only).splitlines()
+        assert len(note) <= width
+        assert note.endswith(end[:width])
+
+
 def test_a_busy_server_is_no_cut() -> None:
     watcher = Watcher(Console())
     error = ServerBusy("come back later")

@@ -572,7 +572,7 @@ def test_an_error_to_the_end_alone_that_completed_the_upload_is_none() -> None:
     played.start()
     played.answer(204, upload_offset="10", upload_complete="?0")
     played.answer(204, upload_offset="10", upload_complete="?0")
-    assert played.answer(422, sent=0).method == "HEAD"
+    assert played.answer(422, sent=0, upload_complete="?0").method == "HEAD"
     assert played.answer(204, upload_offset="10", upload_complete="?1").method == "GET"
     assert played.finish(200, upload_complete="?1").complete
 

@@ -49,7 +49,8 @@ ALL = (
     (_CUTS, "-k", "not any_byte"),
     (_MOVING,),
     (_STORES,),
-    ("tests/servers", "tests/networks"),
+    ("tests/networks",),
+    ("tests/servers",),
     ("tests/poster_resume", "tests/simulation"),
     (_HOSTILE, _PRIVATE),
 )
@@ -115,7 +116,8 @@ def main() -> int:
 
 def _marked(suite: Sequence[str]) -> str:
     # Beside what is long, the faults' ordinary tests are counted as well.
-    return "long or not long" if suite[0].startswith("tests/faults") else "long"
+    counted = suite[0].startswith(("tests/faults", "tests/networks"))
+    return "long or not long" if counted else "long"
 
 
 def ran(environment: dict[str, str], suite: Sequence[str], marked: str) -> Ran:

@@ -48,6 +48,9 @@ class _AsyncioWaits:
         self._steps = steps
         self._loop = asyncio.get_running_loop()
         self._sock: socket.socket | None = None
+        # Watched by number: when a socket is closed, or wrapped for TLS, it has
+        # none any more, and not every loop knows it by anything else.
+        self._fd = -1
         self._reading = self._writing = False
         self._until: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -72,18 +75,18 @@ class _AsyncioWaits:
         loop, sock = self._loop, step.sock
         if sock is not self._sock:
             self._unwatch()
-            self._sock = sock
+            self._sock, self._fd = sock, sock.fileno()
         if step.readable is not self._reading:
             if step.readable:
-                loop.add_reader(sock, self._advance, True, False)
+                loop.add_reader(self._fd, self._advance, True, False)
             else:
-                loop.remove_reader(sock)
+                loop.remove_reader(self._fd)
             self._reading = step.readable
         if step.writable is not self._writing:
             if step.writable:
-                loop.add_writer(sock, self._advance, False, True)
+                loop.add_writer(self._fd, self._advance, False, True)
             else:
-                loop.remove_writer(sock)
+                loop.remove_writer(self._fd)
             self._writing = step.writable
         self._until = None if step.seconds is None else loop.time() + step.seconds
         if self._until is None:
@@ -128,10 +131,10 @@ class _AsyncioWaits:
         self._rest()
 
     def _unwatch(self) -> None:
-        if self._sock is not None and self._reading:
-            self._loop.remove_reader(self._sock)
-        if self._sock is not None and self._writing:
-            self._loop.remove_writer(self._sock)
+        if self._reading:
+            self._loop.remove_reader(self._fd)
+        if self._writing:
+            self._loop.remove_writer(self._fd)
         self._reading = self._writing = False
         self._sock = None
 

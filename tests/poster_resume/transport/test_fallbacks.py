@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import hashlib
@@ -12,6 +13,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -27,7 +29,7 @@ from poster_resume.transport.connection import Connection
 from poster_resume.transport.kernel import tune
 from poster_resume.transport.stream import Segments, SourceRange
 
-from .peers import Peer
+from .peers import Peer, client_context
 from .test_bridge import Heads
 from .test_matrix import SOON, stop_reading, upload
 from .ways import EVERY_WAY, Way
@@ -239,3 +241,48 @@ def test_small_requests_need_no_thread() -> None:
         )
     after = {thread.name for thread in threading.enumerate()}
     assert after <= names
+
+
+class Strict(asyncio.SelectorEventLoop):
+    """Knows descriptors by their numbers alone, as uvloop does."""
+
+    def remove_reader(self, fd: Any) -> bool:
+        return super().remove_reader(self._number(fd))
+
+    def remove_writer(self, fd: Any) -> bool:
+        return super().remove_writer(self._number(fd))
+
+    def _number(self, fd: Any) -> int:
+        number: int = fd if isinstance(fd, int) else fd.fileno()
+        if number < 0:
+            raise ValueError(f"Invalid file descriptor: {number}")
+        return number
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_loop_need_not_know_sockets_that_have_lost_their_number(
+    tls: bool, large_plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = socket.getaddrinfo
+
+    def refused_first(*asked: Any, **rest: Any) -> Any:
+        found = usual(*asked, **rest)
+        kind, *same, _ = found[0]
+        return [(kind, *same, ("127.0.0.1", closed)), *found]
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()[1]
+    monkeypatch.setattr(socket, "getaddrinfo", refused_first)
+    script = Heads(b"fine")
+
+    async def main() -> None:
+        async with async_client(verify=client_context()) as client:
+            request = segment_request(client, "POST", server.url, large_plan)
+            assert (await client.send(request)).text == "fine"
+
+    with (
+        Way("asyncio", tls).serving(script) as server,
+        asyncio.Runner(loop_factory=Strict) as runner,
+    ):
+        runner.run(main())
+    assert len(script.contents[0]) == large_plan.length

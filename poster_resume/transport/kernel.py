@@ -3,9 +3,12 @@
 Every short cut can be switched off, so that the way round it is tested on
 machines that have it.
 
-Kernel TLS is left out: Python's ``ssl`` neither sets ``SSL_OP_ENABLE_KTLS`` by
-itself nor offers ``SSL_sendfile``, and whether records go through the kernel
-cannot be asked; an aligned buffer and ``SSLSocket.send`` is what remains.
+Kernel TLS is the caller's choice: with ``ssl.OP_ENABLE_KTLS`` (Python 3.12) in
+the options of a context given as ``verify=``, OpenSSL probes the kernel and
+hands its records over, or goes on by itself; ``SSLSocket.send`` is the same.
+It is not switched on here, because it saves a copy only with ``SSL_sendfile``,
+which Python's ``ssl`` does not offer, and sending on the bare socket beneath it
+would rest on what OpenSSL keeps to itself. An aligned buffer is what remains.
 """
 
 from __future__ import annotations

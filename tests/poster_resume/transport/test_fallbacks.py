@@ -10,6 +10,7 @@ import io
 import mmap
 import resource
 import socket
+import ssl
 import threading
 import time
 from pathlib import Path
@@ -29,10 +30,10 @@ from poster_resume.transport.connection import Connection
 from poster_resume.transport.kernel import tune
 from poster_resume.transport.stream import Segments, SourceRange
 
-from .peers import Peer, client_context
+from .peers import AUTHORITY, Peer, client_context
 from .test_bridge import Heads
 from .test_matrix import SOON, stop_reading, upload
-from .ways import EVERY_WAY, Way
+from .ways import EVERY_WAY, Driver, Way
 
 LACKING = {
     "sendfile": Kernel(sendfile=False),
@@ -286,3 +287,25 @@ def test_a_loop_need_not_know_sockets_that_have_lost_their_number(
     ):
         runner.run(main())
     assert len(script.contents[0]) == large_plan.length
+
+
+@pytest.mark.parametrize("driver", ["blocking", "asyncio", "trio"])
+def test_kernel_tls_may_be_asked_for_whether_it_is_there_or_not(
+    driver: Driver, large_plan: Plan
+) -> None:
+    context = client_context_of_its_own()
+    # OpenSSL knows the option before Python has a name for it.
+    context.options |= getattr(ssl, "OP_ENABLE_KTLS", 1 << 3)
+    script = Heads()
+    way = Way(driver, True, options={"verify": context})
+    with way.serving(script) as server:
+        (response,) = way.send(upload(server.url, large_plan), plan=large_plan)
+    assert response.status == 200
+    expected = b"".join(iter_bytes(large_plan, ByteRange(0, large_plan.length)))
+    assert script.contents == [expected]
+
+
+def client_context_of_its_own() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    AUTHORITY.configure_trust(context)
+    return context

@@ -198,9 +198,9 @@ def tidying(call: Call, rules: Rules) -> Flow[None]:
     """
     reply = yield Prune()
     assert isinstance(reply, tuple)
-    for upload in reply[:_TIDIED_AT_ONCE]:
-        if origin_of(upload.target) != origin_of(call.target):
-            continue
+    here = origin_of(call.target)
+    expired = [each for each in reply if origin_of(each.target) == here]
+    for upload in expired[:_TIDIED_AT_ONCE]:
         protocol = protocol_named(upload.protocol, upload.options, call.protocol)
         yield from _discarded(upload, protocol, rules)
         yield Delete(upload.id)

@@ -254,6 +254,14 @@ def test_an_end_that_is_denied_outright_is_asked_about() -> None:
     assert verb.finish(204, upload_offset="95", upload_complete="?0").offset == 95
 
 
+def test_an_answer_to_what_is_not_the_end_is_never_the_final_one() -> None:
+    verb = Verb(RUFH().append(created(), ByteRange(0, 10)))
+    verb.start()
+    assert verb.answer(204).method == "HEAD"
+    with pytest.raises(UploadGone):
+        verb.answer(404)
+
+
 def test_an_end_that_is_acknowledged_whole_is_the_end() -> None:
     assert ending().finish(200, b"ok", upload_offset="100").complete
 

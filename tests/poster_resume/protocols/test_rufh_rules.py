@@ -383,6 +383,13 @@ def test_what_is_known_is_not_saved_again_and_never_goes_back() -> None:
     assert watch(lower) is None
 
 
+def test_only_a_104_speaks_of_uploads() -> None:
+    watch = watching().start().on_interim
+    assert watch is not None
+    hint = interim(103, upload_draft_interop_version="9", location="/files/1")
+    assert watch(hint) is None
+
+
 def test_a_negative_offset_aborts() -> None:
     watch = watching().start().on_interim
     assert watch is not None

@@ -210,7 +210,7 @@ def test_a_break_of_which_nobody_knows_what_had_left_bounds_nothing() -> None:
 
 def test_what_an_earlier_resource_was_sent_says_nothing_of_the_next() -> None:
     played = appending(100, chunk_size=50)
-    played.answer(204, upload_offset="50")
+    played.answer(204, sent=50, upload_offset="50")
     played.fail(cut(20))
     played.answer(404)
     played.answer(201, location="/files/2")

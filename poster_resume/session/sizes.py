@@ -36,7 +36,7 @@ def left(error: UploadError, content: ByteRange) -> ByteRange:
     """Return the part of *content* that had left when *error* ended it."""
     if isinstance(error, ContentTooLarge) or error.sent is None:
         return content
-    return ByteRange(content.start, content.start + min(error.sent, content.length))
+    return ByteRange(content.start, content.start + error.sent)
 
 
 def after_loss(lost: ByteRange, limits: Limits) -> int:

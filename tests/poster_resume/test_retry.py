@@ -39,6 +39,7 @@ class Waited:
                         continue
                     case Sleep(seconds):
                         self.slept.append(seconds)
+                        assert len(self.slept) < 10_000, "patience without end"
                         self.time += seconds
                     case Report(event):
                         self.events.append(event)

@@ -403,8 +403,9 @@ class Session:
         limits = self._protocol.limits(upload)
         smallest = max(1, limits.min_append_size)
         if not self._protocol.resumable or refused <= smallest:
+            size = "one byte" if refused == 1 else f"{refused} bytes"
             raise UploadTooLarge(
-                f"the server refuses even {refused} bytes at once (413)"
+                f"the server refuses even {size} at once (413)"
             ) from error
         self._ceiling = refused
         yield from self._resize(max(refused // 2, smallest))

@@ -9,7 +9,9 @@ transaction it hit leaves no trace.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +32,9 @@ from .spools import remove_spools, spool_paths, sweep_spools
 
 #: The file name of the database.
 FILENAME = "state.sqlite3"
+
+#: Bytes: a disk with less room than this is full.
+_LITTLE = 64 * 1024
 
 _UPLOADS = """
     SELECT id, fixed, progress, result
@@ -403,6 +408,14 @@ def _read(row: tuple[str, str, str, str | None]) -> Upload:
     return read_upload(upload_id, WrittenUpload(fixed, progress, result))
 
 
+def _room(path: Path) -> int:
+    """Return how many bytes are free where *path* is, as far as one can say."""
+    try:
+        return shutil.disk_usage(path.parent).free
+    except OSError:
+        return sys.maxsize
+
+
 def _translated(exc: sqlite3.Error, path: Path) -> StoreError:
     """Return the error that says what to do about *exc*."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
@@ -414,6 +427,8 @@ def _translated(exc: sqlite3.Error, path: Path) -> StoreError:
             "seconds; end what uses it, or name another directory by store= or "
             "POSTER_RESUME_STATE"
         )
-    if code == sqlite3.SQLITE_FULL:
+    # On a full disk the log's index cannot grow, which SQLite calls an I/O error.
+    full = code == sqlite3.SQLITE_IOERR and _room(path) < _LITTLE
+    if full or code == sqlite3.SQLITE_FULL:
         return StoreError(f"no room to keep state in {path}; free some, or {REMEDY}")
     return StoreError(f"cannot keep state in {path} ({exc}); {REMEDY}")

@@ -109,15 +109,19 @@ def judged(fault: str, desk: Desk, case: int, end: End) -> Figures:
 
 
 @posix
-def test_a_full_file_system_loses_nothing(desk: Desk) -> None:
+@pytest.mark.parametrize("kibibytes", [4, 64])
+def test_a_full_file_system_loses_nothing_and_is_said(
+    desk: Desk, kibibytes: int
+) -> None:
     mounted = ["unshare", "-m", "sh", "-c"]
     probe = ["mount -t tmpfs none /mnt"]
     if shutil.which("unshare") is None or subprocess.call([*mounted, *probe]) != 0:
         pytest.skip("no file system can be mounted here")
-    script = 'mkdir "$0"; mount -t tmpfs -o size=64k none "$0" && exec "$@"'
+    script = 'mkdir "$0"; mount -t tmpfs -o size={}k none "$0" && exec "$@"'
     job = desk.job("tus")
-    end = ended(job, [*mounted, script, job.state])
+    end = ended(job, [*mounted, script.format(kibibytes), job.state])
     assert is_said(end), end
+    assert "no room" in end.message
     assert desk.arrived() == 0
     tally = judged("file system full", desk, 0, sent(job))
     record(tally)

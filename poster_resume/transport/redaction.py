@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
+from http.client import responses
 from typing import Final
 
 from ..errors import redacted
@@ -39,14 +40,21 @@ def redacting() -> Iterator[None]:
 
 
 class _Filter(logging.Filter):
-    """Rewrites a client's record: URLs lose path and query."""
+    """Rewrites a client's record: URLs lose path and query.
+
+    The reason phrase, which follows the status, can hold whatever a broken
+    server wrote there: it becomes the one that is registered for the status.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if _inside.get() and isinstance(record.args, tuple):
-            record.args = tuple(
-                redacted(str(each)) if "://" in str(each) else each
-                for each in record.args
-            )
+            shown: list[object] = []
+            for each in record.args:
+                if shown and isinstance(shown[-1], int):
+                    shown.append(responses.get(shown[-1], ""))
+                else:
+                    shown.append(redacted(str(each)) if "://" in str(each) else each)
+            record.args = tuple(shown)
         return True
 
 

@@ -105,6 +105,17 @@ def test_junk_that_holds_a_secret_is_not_logged(way: Way) -> None:
     assert SECRET not in verdict.shown
 
 
+@each_way
+def test_a_secret_in_a_reason_phrase_is_not_logged(way: Way) -> None:
+    said = f"HTTP/1.1 400 Location: /{SECRET}\r\nContent-Length: 0\r\n\r\n"
+    with Hostile(saying(said.encode())) as echo:
+        verdict = sent(target_of(echo.origin, "rufh"), way, protocol="rufh", store=None)
+    assert verdict.error is not None
+    assert SECRET not in verdict.shown
+    if way[1] == "httpx":
+        assert "400 Bad Request" in verdict.logged
+
+
 class Signing(httpx.Auth):
     requires_request_body = True
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,7 @@ def _page(modules: list[str]) -> Iterator[str]:
     for name in modules:
         module = importlib.import_module(name)
         yield f"# `{name}`\n"
-        yield inspect.getdoc(module) or ""
+        yield _doc(module)
         for public in sorted(_public(module), key=str.lower):
             yield from _entry(public, getattr(module, public))
         yield ""
@@ -58,9 +59,9 @@ def _entry(name: str, value: object) -> Iterator[str]:
         if bases:
             yield f"Bases: {', '.join(f'`{base}`' for base in bases)}\n"
         signature = _signature(value)
-        if signature and not issubclass(value, (BaseException, enum.Enum)):
+        if signature and _made_by_callers(value):
             yield f"```text\n{name}{signature}\n```\n"
-        yield inspect.getdoc(value) or ""
+        yield _doc(value)
         if issubclass(value, enum.Enum):
             members = ", ".join(f"`{member}`" for member in value.__members__)
             yield f"\nMembers: {members}."
@@ -69,7 +70,7 @@ def _entry(name: str, value: object) -> Iterator[str]:
     elif callable(value):
         yield f"\n## `{name}`\n"
         yield f"```text\n{name}{_signature(value)}\n```\n"
-        yield inspect.getdoc(value) or ""
+        yield _doc(value)
     else:
         yield f"\n## `{name}`\n"
         members = " or ".join(f"`{m.__name__}`" for m in typing.get_args(value))
@@ -108,11 +109,38 @@ def _member(owner: str, name: str, attribute: object) -> Iterator[str]:
         if not attribute.__doc__:
             return  # it says what the property of its base says
         yield f"\n### `{owner}.{name}`\n"
-        yield inspect.getdoc(attribute) or ""
+        yield _doc(attribute)
     elif inspect.isfunction(function) and function.__doc__:
         yield f"\n### `{owner}.{name}`\n"
         yield f"```text\n{name}{_signature(function)}\n```\n"
-        yield inspect.getdoc(function) or ""
+        yield _doc(function)
+
+
+def _doc(value: object) -> str:
+    """Return the docstring of *value*, what it lists as a list of Markdown's."""
+    written = inspect.getdoc(value) or ""
+    return _LISTS.sub(lambda found: _listed(found[1], found[2]), written)
+
+
+_LISTS = re.compile(r"^(Args|Raises):\n((?: {4}.+(?:\n|\Z))+)", re.MULTILINE)
+
+
+def _listed(heading: str, entries: str) -> str:
+    items: list[str] = []
+    for line in inspect.cleandoc(entries).splitlines():
+        name, colon, rest = line.partition(":")
+        if line.startswith(" ") or not colon:
+            items[-1] += f"\n  {line.strip()}"
+        else:
+            names = ", ".join(f"`{each.strip()}`" for each in name.split(","))
+            items.append(f"* {names}:{rest}")
+    return "\n".join([f"{heading}:\n", *items, ""])
+
+
+def _made_by_callers(value: type) -> bool:
+    """Whether the signature of a class says anything: not of what is only raised."""
+    protocol = getattr(value, "_is_protocol", False)
+    return not protocol and not issubclass(value, (BaseException, enum.Enum))
 
 
 def _signature(value: object) -> str:

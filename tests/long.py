@@ -122,7 +122,9 @@ def _marked(suite: Sequence[str]) -> str:
 
 def ran(environment: dict[str, str], suite: Sequence[str], marked: str) -> Ran:
     """Run pytest on *suite*, show what it says, and return what became of it."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-m", marked, *suite]
+    # What was logged until a failure can be longer than anybody reads.
+    brief = ("-q", "-rfE", "--show-capture=no")
+    command = [sys.executable, "-m", "pytest", *brief, "-m", marked, *suite]
     began = time.monotonic()
     done = subprocess.run(
         command,

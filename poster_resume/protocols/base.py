@@ -220,6 +220,8 @@ def unexpected(response: Response, doing: str) -> UploadError:
         case status if 300 <= status < 400:
             error = RedirectRefused(f"{message}, a redirect that cannot be followed")
         case status if 400 <= status < 500:
+            if doing == "retrieve offset":
+                message += "; if that remains, cancel this upload and start again"
             error = UploadRejected(message, final_response(response))
         case status if status >= 500 and status not in (501, 505):
             error = ServerBusy(message)

@@ -189,7 +189,7 @@ class Tus(UploadProtocol):
                 raise UploadRejected(
                     "retrieve offset: the server answers HEAD with 405: "
                     "it cannot say how far an upload is, so one that broke cannot go "
-                    "on; cancel it and send it again",
+                    "on; cancel this upload and start again",
                     final_response(response),
                 )
             raise unexpected(response, "retrieve offset")

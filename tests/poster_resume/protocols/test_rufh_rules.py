@@ -10,6 +10,7 @@ from poster_resume.errors import (
     RedirectRefused,
     ServerBusy,
     UploadGone,
+    UploadRejected,
 )
 from poster_resume.flow import Abort, Interim, Request, Response, Save
 from poster_resume.protocols import RUFH
@@ -415,3 +416,13 @@ def test_a_server_that_fails_to_cancel_is_an_error() -> None:
 
 def test_what_was_never_created_needs_no_cancelling() -> None:
     assert list(RUFH().cancel(upload_of(100))) == []
+
+
+@pytest.mark.parametrize("status", [400, 405, 415])
+def test_an_offset_that_is_refused_says_what_to_do(status: int) -> None:
+    verb = Verb(RUFH().retrieve_offset(created()))
+    verb.start()
+    if status == 405:
+        verb.answer(status)  # GET is asked next
+    with pytest.raises(UploadRejected, match="cancel this upload and start again"):
+        verb.answer(status)

@@ -41,7 +41,8 @@ _TOLD: Final = frozenset({"found", "restarted", "not_resumable", "went_back"})
 class Console:
     """Where one command's words go.
 
-    *answers* says that standard output is for JSON objects alone.
+    *as_json* says that standard output is for JSON objects alone, *quiet* that
+    only errors are told, *verbose* that every event is.
     """
 
     def __init__(

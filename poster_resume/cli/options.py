@@ -195,7 +195,7 @@ Wait = Annotated[
         "--wait",
         panel=HOW,
         metavar="TIME",
-        help="How long to wait while another process sends this upload.",
+        help="How long to wait while another process sends this upload (default 0).",
     ),
 ]
 ChunkSize = Annotated[
@@ -223,7 +223,9 @@ AnswerTimeout = Annotated[
 Json = Annotated[
     bool, option("--json", panel=SHOW, help="JSON lines on standard output.")
 ]
-Quiet = Annotated[bool, option("-q", "--quiet", panel=SHOW, help="Only errors.")]
+Quiet = Annotated[
+    bool, option("-q", "--quiet", panel=SHOW, help="Only errors and the answer.")
+]
 Verbose = Annotated[
     bool, option("-v", "--verbose", panel=SHOW, help="Tell every event.")
 ]

@@ -119,7 +119,7 @@ def _member(owner: str, name: str, attribute: object) -> Iterator[str]:
 def _doc(value: object) -> str:
     """Return the docstring of *value*, what it lists as a list of Markdown's."""
     written = inspect.getdoc(value) or ""
-    return _LISTS.sub(lambda found: _listed(found[1], found[2]), written)
+    return _LISTS.sub(lambda found: _listed(found[1], found[2]), written).rstrip()
 
 
 _LISTS = re.compile(r"^(Args|Raises):\n((?: {4}.+(?:\n|\Z))+)", re.MULTILINE)

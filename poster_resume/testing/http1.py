@@ -306,10 +306,6 @@ class Exchange:
                 connection.reading, connection.busy = True, False
                 connection.stopped.wait()
 
-    def abort(self) -> None:
-        """Close the connection without an answer."""
-        reset(self.connection._socket)
-
     def _check_stop(self) -> None:
         if self.stop_at is not None and self.received >= self.stop_at:
             self.stop_at = None

@@ -64,7 +64,7 @@ EVERYWHERE: list[Place] = [*RESUMABLE, ("oneshot", "POST")]
 PATIENT = Timeouts(connect=20, progress=20, answer=20, probe=20)
 
 #: Seconds that three attempts may take here, whatever is said.
-LIMIT = 12.0
+LIMIT = 18.0
 
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 

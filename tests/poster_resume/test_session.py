@@ -333,7 +333,7 @@ def test_413_for_a_single_byte_ends() -> None:
     played = Played(upload_of(2), Tus(), chunk_size=1)
     played.start()
     played.answer(201, location="/files/1")
-    with pytest.raises(UploadTooLarge, match="even 1 bytes"):
+    with pytest.raises(UploadTooLarge, match="even one byte"):
         played.answer(413)
 
 

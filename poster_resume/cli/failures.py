@@ -179,7 +179,7 @@ _SPOKEN: Final = (
         r'assume="complete" or assume="lost"',
         "",
     ),
-    _word(r"; the upload is kept: renew credentials", ""),
+    _word(r"; (the upload is kept: )?renew credentials", ""),
     _word(r'Tus\(form="(\w+)"\)', r"--tus-form \1"),
     _word(r'\breplay="(\w+)"', r"--replay \1"),
     _word(r'\bon_change="(\w+)"', r"--on-change \1"),

@@ -14,7 +14,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from itertools import islice
-from typing import ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self, TypeGuard
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from pydantic import JsonValue
@@ -207,7 +207,9 @@ def unexpected(response: Response, doing: str) -> UploadError:
     error: UploadError
     match response.status:
         case 401 | 403 | 407:
-            error = Unauthorized(f"{message}; the upload is kept: renew credentials")
+            # Before the server has an upload, there is none that it could keep.
+            kept = "" if doing in ("create", "discover") else "the upload is kept: "
+            error = Unauthorized(f"{message}; {kept}renew credentials")
             error.status = response.status
         case 404 | 410:
             error = UploadGone(message)
@@ -251,13 +253,19 @@ def refused_creation(response: Response, carried: int = 0) -> UploadError:
     return error
 
 
+def is_offset(value: str | None) -> TypeGuard[str]:
+    """Whether *value* spells an offset: at most 15 decimal digits."""
+    spelled = value is not None and value.isascii() and value.isdecimal()
+    return spelled and len(value or "") <= 15
+
+
 def parse_offset(value: str | None, upload: Upload, doing: str) -> int:
     """Parse a non-negative decimal *value* as an offset into *upload*.
 
     Raises:
         ProtocolError: it is not one, or reaches past the upload's length.
     """
-    if value is None or not (value.isascii() and value.isdecimal()) or len(value) > 15:
+    if not is_offset(value):
         raise ProtocolError(f"{doing}: not an offset: {_number(value)}")
     offset = int(value)
     if upload.length is not None and offset > upload.length:

@@ -219,7 +219,8 @@ class RUFH(UploadProtocol):
             raise unexpected(response, "retrieve offset")
         if "upload-offset" not in response.headers and _complete(response):
             return (yield from self._replayed(upload, response))
-        if parse_integer(response.headers.get("upload-offset")) is None:
+        named = parse_integer(response.headers.get("upload-offset"))
+        if named is None or named < 0:
             raise ServerBusy("retrieve offset: the answer has no valid Upload-Offset")
         offset = _offset(response, upload, "retrieve offset")
         _check_length(response, upload)

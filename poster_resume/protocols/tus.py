@@ -31,6 +31,7 @@ from .base import (
     check_length,
     completed,
     final_response,
+    is_offset,
     locate,
     parse_offset,
     refused_creation,
@@ -194,8 +195,8 @@ class Tus(UploadProtocol):
                 )
             raise unexpected(response, "retrieve offset")
         value = response.headers.get("upload-offset")
-        if value is None:
-            raise ServerBusy("retrieve offset: the answer has no Upload-Offset")
+        if not is_offset(value):
+            raise ServerBusy("retrieve offset: the answer has no valid Upload-Offset")
         _check_length(response, upload)
         offset = parse_offset(value, upload, "retrieve offset")
         return _ended(

@@ -239,3 +239,13 @@ def test_places_that_must_not_be_used_are_refused(location: str) -> None:
     with pytest.raises(RedirectRefused) as refused:
         locate(location, BASE, "create")
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_only_an_upload_that_there_is_is_kept(status: int) -> None:
+    assert "the upload is kept" in str(unexpected(Response(status), "append"))
+    for error in (
+        refused_creation(Response(status)),
+        unexpected(Response(status), "discover"),
+    ):
+        assert str(error).endswith(f"the server answered {status}; renew credentials")

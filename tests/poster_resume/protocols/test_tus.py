@@ -129,11 +129,19 @@ def test_an_offset_at_the_end_is_complete_with_the_answer_lost() -> None:
     assert (upload.complete, upload.result.truncated) == (True, True)
 
 
-@pytest.mark.parametrize("offset", ["101", "-1", "x", "1e3", "٣"])
-def test_offsets_that_cannot_be_are_errors(offset: str) -> None:
+@pytest.mark.parametrize("offset", ["", "-1", "x", "1e3", "5.0", "٣", "1" * 16])
+def test_no_valid_offset_is_asked_for_again(offset: str) -> None:
     verb = Verb(Tus().retrieve_offset(created()))
     verb.start()
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ServerBusy, match="no valid Upload-Offset"):
+        verb.answer(200, upload_offset=offset)
+
+
+@pytest.mark.parametrize("offset", ["101", "999999999999999"])
+def test_an_offset_past_the_end_is_an_error(offset: str) -> None:
+    verb = Verb(Tus().retrieve_offset(created()))
+    verb.start()
+    with pytest.raises(ProtocolError, match="exceeds length 100"):
         verb.answer(200, upload_offset=offset)
 
 

@@ -206,7 +206,7 @@ def test_forbidden_may_mean_expired() -> None:
 
 
 def test_an_answer_without_offset_is_asked_for_again() -> None:
-    with pytest.raises(ServerBusy, match="no Upload-Offset"):
+    with pytest.raises(ServerBusy, match="no valid Upload-Offset"):
         heading().answer(200)
 
 

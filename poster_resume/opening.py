@@ -199,11 +199,19 @@ def tidying(call: Call, rules: Rules) -> Flow[None]:
     reply = yield Prune()
     assert isinstance(reply, tuple)
     here = origin_of(call.target)
-    expired = [each for each in reply if origin_of(each.target) == here]
-    for upload in expired[:_TIDIED_AT_ONCE]:
-        protocol = protocol_named(upload.protocol, upload.options, call.protocol)
+    tidied = 0
+    for upload in reply:
+        if tidied == _TIDIED_AT_ONCE:
+            return
+        if origin_of(upload.target) != here:
+            continue
+        try:
+            protocol = protocol_named(upload.protocol, upload.options, call.protocol)
+        except InvalidParameter:
+            continue  # another program's, whose protocol is not installed here
         yield from _discarded(upload, protocol, rules)
         yield Delete(upload.id)
+        tidied += 1
 
 
 def _found(call: Call) -> Flow[tuple[Upload | None, bool]]:
@@ -290,8 +298,12 @@ def _resumed(
             return (yield from _lost(call, rules, found, protocol))
     except UploadError as error:
         error.upload_id = found.id
-        restart = isinstance(error, SourceChanged) and call.on_change == "restart"
-        if not restart or call.upload_id is not None:
+        if not isinstance(error, SourceChanged):
+            raise
+        found = yield from _settled(found, protocol, rules)
+        if found.complete:
+            return Opened(found, protocol, None)
+        if call.on_change != "restart" or call.upload_id is not None:
             raise
         yield from _discarded(found, protocol, rules)
         yield Delete(found.id)
@@ -313,10 +325,9 @@ def _lost(
     Raises:
         OutcomeUnknown: it may be complete, and the server cannot say.
     """
-    if found.phase in ("finishing", "unknown"):
-        proven = yield from Session(found, protocol, rules).proven()
-        if proven.complete:
-            return Opened(proven, protocol, None)
+    found = yield from _settled(found, protocol, rules)
+    if found.complete:
+        return Opened(found, protocol, None)
     if call.upload_id is not None:
         raise StoreError(
             f"upload {found.id} was planned from what only its own process had; "
@@ -325,6 +336,24 @@ def _lost(
     yield from _discarded(found, protocol, rules)
     yield Delete(found.id)
     return (yield from _fresh(call, rules))
+
+
+def _settled(found: Upload, protocol: UploadProtocol, rules: Rules) -> Flow[Upload]:
+    """Ask the server how *found* stands, if its last bytes may have left.
+
+    Whatever became of its sources, what may be complete is not given up unasked.
+
+    Raises:
+        OutcomeUnknown: it may be complete, and the server cannot say.
+        UploadError: the server gave no definite answer.
+    """
+    if found.phase not in ("finishing", "unknown"):
+        return found
+    try:
+        return (yield from Session(found, protocol, rules).proven())
+    except UploadError as error:
+        error.upload_id = found.id
+        raise
 
 
 def _restored(found: Upload) -> Flow[Plan | None]:

@@ -51,6 +51,11 @@ def test_others_wait_for_their_origin_and_hold_nobody_up() -> None:
     assert tidied(*elsewhere, expired(9)) == (["u9"], [])
 
 
+def test_what_speaks_a_protocol_that_is_not_installed_holds_nobody_up() -> None:
+    foreign = [expired(n, protocol="theirs") for n in range(3)]
+    assert tidied(*foreign, expired(9)) == (["u9"], [])
+
+
 def test_the_server_is_told_first_and_may_be_gone() -> None:
     resource = "https://example.test/files/1"
     upload = expired(1, resource=resource, phase="sending")

@@ -9,6 +9,7 @@ from poster_resume.errors import (
     ProtocolError,
     RedirectRefused,
     ServerBusy,
+    UploadError,
     UploadGone,
     UploadRejected,
 )
@@ -281,6 +282,56 @@ def test_only_an_open_upload_denies_its_end(
     verb = ending()
     verb.answer(200, b"ok")
     assert verb.finish(status, **headers).complete
+
+
+@pytest.mark.parametrize("status", [401, 409, 413, 503])
+def test_an_error_that_refuses_nothing_for_good_is_told_at_once(status: int) -> None:
+    with pytest.raises(UploadError) as error:
+        ending().answer(status)
+    assert not isinstance(error.value, UploadRejected)
+
+
+def test_a_refusal_that_says_it_is_not_final_is_told_at_once() -> None:
+    with pytest.raises(UploadRejected):
+        ending().answer(422, upload_complete="?0")
+
+
+def test_a_refusal_before_the_end_is_told_at_once() -> None:
+    verb = Verb(RUFH().append(created(), ByteRange(0, 10)))
+    verb.start()
+    with pytest.raises(UploadRejected):
+        verb.answer(422)
+
+
+def test_a_refused_creation_has_no_resource_to_ask() -> None:
+    with pytest.raises(UploadRejected):
+        creating().answer(422)
+
+
+@pytest.mark.parametrize(
+    ("content", "truncated"), [(b"", False), (b"the beginning of much", True)]
+)
+def test_a_final_answer_that_is_repeated_outweighs_a_refusal(
+    content: bytes, truncated: bool
+) -> None:
+    flow = RUFH().append(created(offset=90), ByteRange(90, 100))
+    next(flow)
+    flow.send(Response(422))
+    flow.send(Response(204, {"upload-offset": "100", "upload-complete": "?1"}))
+    final = Response(201, {"upload-complete": "?1"}, content, truncated)
+    with pytest.raises(StopIteration) as stop:
+        flow.send(final)
+    assert stop.value.value.result.status_code == 201
+    assert stop.value.value.result.content == content
+
+
+def test_a_final_answer_is_asked_for_by_an_empty_end() -> None:
+    verb = heading()
+    verb.answer(204, upload_offset="100", upload_complete="?1")
+    asked = verb.answer(204, upload_offset="100", upload_complete="?1")
+    assert (asked.method, asked.content) == ("PATCH", b"")
+    assert asked.headers["upload-complete"] == "?1"
+    assert asked.headers["upload-offset"] == "100"
 
 
 def test_limits_that_a_104_announced_stay_after_the_append() -> None:

@@ -121,7 +121,7 @@ class Oneshot(UploadProtocol):
 
     def complete(self, upload: Upload) -> Flow[Upload]:
         """Send an empty representation."""
-        return (yield from self.append(upload, ByteRange(0, upload.length or 0)))
+        return (yield from self.append(upload, ByteRange(0, 0)))
 
     def cancel(self, upload: Upload) -> Flow[None]:
         """Nothing to remove."""

@@ -777,3 +777,68 @@ def test_a_protocol_of_ones_own_is_lent_on_resuming(
     )
     assert loaded.send().upload.protocol == "mine"
     assert receiver.delivery().read() == CONTENT
+
+
+# -- what a changed file says of an upload that may be complete --------------------
+
+
+@pytest.fixture
+def finished(receiver: Receiver, tmp_path: Path) -> Path:
+    """Send a file whose final answer is lost, then change the file."""
+    file = tmp_path / "f.bin"
+    file.write_bytes(CONTENT)
+    receiver.script(drop_final_answer())
+    with pytest.raises(TransportError):
+        upload(f"{receiver.url}/rufh", content=file, store=tmp_path / "s").send()
+    file.write_bytes(CONTENT + b"and more")
+    return file
+
+
+@pytest.mark.parametrize("on_change", ["raise", "restart"])
+def test_an_upload_that_is_complete_is_found_so_although_its_file_changed(
+    receiver: Receiver, tmp_path: Path, finished: Path, on_change: Any
+) -> None:
+    again = upload(
+        f"{receiver.url}/rufh",
+        content=finished,
+        store=tmp_path / "s",
+        on_change=on_change,
+    )
+    assert again.send().response.status_code == 201
+    assert receiver.delivery().read() == CONTENT
+    assert not receiver.uploads[0].gone
+
+
+@pytest.mark.parametrize("on_change", ["raise", "restart"])
+def test_an_upload_that_may_be_complete_stays_unknown_although_its_file_changed(
+    receiver: Receiver, tmp_path: Path, finished: Path, on_change: Any
+) -> None:
+    receiver.behaviour = Behaviour(completed="gone")
+    again = upload(
+        f"{receiver.url}/rufh",
+        content=finished,
+        store=tmp_path / "s",
+        on_change=on_change,
+    )
+    for _ in range(2):
+        with pytest.raises(OutcomeUnknown) as unknown:
+            again.send()
+        assert unknown.value.upload_id is not None
+    assert len(receiver.deliveries) == 1
+
+
+def test_a_changed_file_is_named_once_the_server_lacks_the_end(
+    receiver: Receiver, tmp_path: Path
+) -> None:
+    file = tmp_path / "f.bin"
+    file.write_bytes(CONTENT)
+    receiver.script(Rule(method="PATCH", keep=0.5, ending="drop"))
+    with pytest.raises(TransportError):
+        upload(f"{receiver.url}/rufh", content=file, store=tmp_path / "s").send()
+    file.write_bytes(CONTENT + b"and more")
+    target = f"{receiver.url}/rufh"
+    with pytest.raises(SourceChanged, match=r"f\.bin"):
+        upload(target, content=file, store=tmp_path / "s").send()
+    upload(target, content=file, store=tmp_path / "s", on_change="restart").send()
+    assert receiver.uploads[0].gone
+    assert receiver.delivery().read() == CONTENT + b"and more"

@@ -373,10 +373,6 @@ def _restored(found: Upload) -> Flow[Plan | None]:
 
 
 def _fresh(call: Call, rules: Rules) -> Flow[Opened]:
-    if call.upload_id is not None:
-        raise InvalidParameter(
-            f"upload_id: upload {call.upload_id!r} was delivered; send it anew instead"
-        )
     plan = yield MakePlan()
     assert isinstance(plan, Plan)
     yield from report(Event("planned", f"{plan.length} bytes"))

@@ -10,7 +10,9 @@ import tenacity
 
 from poster_resume.arguments import Arguments
 from poster_resume.errors import (
+    NotResumable,
     OutcomeUnknown,
+    ServerBusy,
     SourceChanged,
     StoreError,
     TransportError,
@@ -31,9 +33,15 @@ from poster_resume.flow import (
     Sleep,
     T,
 )
-from poster_resume.opening import DELIVERED_SECONDS, Opened, opening, probing
+from poster_resume.opening import (
+    DELIVERED_SECONDS,
+    Opened,
+    cancelling,
+    opening,
+    probing,
+)
 from poster_resume.performing import Workbench
-from poster_resume.protocols import RUFH, Tus
+from poster_resume.protocols import RUFH, Oneshot, Tus
 from poster_resume.responses import FinalResponse
 from poster_resume.retry import RetryPolicy
 from poster_resume.session import Rules
@@ -59,6 +67,7 @@ class Met:
         self.store, self._answers = store, list(answers)
         self.asked: list[str] = []
         self.slept: list[float] = []
+        self.attempts: list[int] = []
         self.claims = 0
         self.time = 0.0
 
@@ -90,6 +99,7 @@ class Met:
         match effect:
             case Request():
                 self.asked.append(f"{effect.method} {effect.url}")
+                self.attempts.append(effect.attempt)
                 answer = self._answers.pop(0)
                 if isinstance(answer, UploadError):
                     raise answer
@@ -166,7 +176,7 @@ def test_with_a_key_an_outcome_is_returned_for_seven_days(
 ) -> None:
     delivered(store, key="k")
     met = Met(store)
-    met.time = DELIVERED_SECONDS + late
+    met.time = 7 * 86400.0 + late
     assert met.open(tus(key="k"), "u2").upload.id == upload_id
 
 
@@ -199,6 +209,14 @@ def test_an_upload_by_its_id_is_claimed_too(store: MemoryStore) -> None:
     store.claim(kept(store).identity)
     with pytest.raises(UploadBusy):
         Met(store).open(tus(upload_id="u1"))
+
+
+def test_what_its_last_sender_left_of_an_upload_is_gone_on_with(
+    store: MemoryStore,
+) -> None:
+    upload = kept(store).evolve(phase="sending", resource=RESOURCE, offset=7)
+    met = _Sending(store, upload)
+    assert met.open(tus(upload_id="u1", wait=1)).upload.offset == 7
 
 
 class _Sending(Met):
@@ -255,6 +273,12 @@ def test_under_a_key_the_target_may_change_and_is_kept(store: MemoryStore) -> No
     assert upload.target == f"{TARGET}?token=2"
 
 
+def test_by_its_id_an_upload_keeps_its_target(store: MemoryStore) -> None:
+    kept(store, key="k", phase="sending", resource=RESOURCE)
+    loaded = tus(target=f"{TARGET}?token=2", upload_id="u1")
+    assert Met(store).open(loaded, "u2").upload.target == TARGET
+
+
 # -- what the caller settles ---
 
 
@@ -305,7 +329,7 @@ def test_of_what_the_server_forgot_the_caller_is_believed(store: MemoryStore) ->
 def test_a_plan_that_is_missing_says_what_to_do(store: MemoryStore) -> None:
     kept(store, plan_digest="0" * 64)
     with pytest.raises(StoreError, match="poster cancel u1") as error:
-        Met(store).open(tus(), "u2")
+        Met(store).open(tus(on_change="restart"), "u2")
     assert error.value.upload_id == "u1"
 
 
@@ -371,14 +395,96 @@ def test_what_may_be_complete_is_not_replaced_unasked(
     assert met.asked == [f"HEAD {RESOURCE}"]
 
 
+def test_what_nobody_can_find_again_is_sent_anew(store: MemoryStore) -> None:
+    kept(store, plan_digest="", phase="sending", resource=RESOURCE)
+    met = Met(store, 204)
+    assert met.open(tus(), "u2").upload.id == "u2"
+    assert met.asked == [f"DELETE {RESOURCE}"]
+    assert [each.id for each in store.list()] == ["u2"]
+
+
+def test_what_nobody_can_find_again_is_kept_if_it_was_named(
+    store: MemoryStore,
+) -> None:
+    kept(store, plan_digest="", phase="sending", resource=RESOURCE)
+    with pytest.raises(StoreError, match="only its own process had"):
+        Met(store).open(tus(upload_id="u1"), "u2")
+    assert store.load("u1") is not None
+
+
+# -- forgetting ---
+
+
+def forgotten(met: Met, *, tell_server: bool) -> Upload | None:
+    bench = Workbench(tus(), met.store)
+    call = tus().call("u2", None)
+    rules = Rules(policy=ONCE)
+    try:
+        return met.run(cancelling(call, rules, tell_server=tell_server), bench)
+    finally:
+        bench.close()
+
+
+@pytest.mark.parametrize("tell_server", [True, False])
+def test_a_server_is_told_what_is_forgotten_if_it_is_to_be(
+    store: MemoryStore, tell_server: bool
+) -> None:
+    kept(store, phase="sending", resource=RESOURCE)
+    met = Met(store, 204)
+    upload = forgotten(met, tell_server=tell_server)
+    assert upload is not None
+    assert upload.id == "u1"
+    assert met.asked == [f"DELETE {RESOURCE}"] * tell_server
+    assert list(store.list()) == []
+
+
+def test_what_is_complete_is_forgotten_here_alone(store: MemoryStore) -> None:
+    delivered(store, resource=RESOURCE)
+    met = Met(store)
+    assert forgotten(met, tell_server=True) is not None
+    assert (met.asked, list(store.list())) == ([], [])
+
+
+def test_what_a_server_would_not_remove_is_kept(store: MemoryStore) -> None:
+    kept(store, phase="sending", resource=RESOURCE)
+    with pytest.raises(UploadError):
+        forgotten(Met(store, 500), tell_server=True)
+    assert store.load("u1") is not None
+
+
 # -- asking what a server speaks ---
+
+
+def test_what_can_be_resumed_may_be_required_of_a_server(store: MemoryStore) -> None:
+    auto = given(content=b"0123456789", require_resumable=True)
+    with pytest.raises(NotResumable, match="the server speaks no resumable protocol"):
+        Met(store, 404).open(auto)
+    speaks_tus = Response(204, {"tus-version": "1.0.0"})
+    assert Met(store, speaks_tus).open(auto).protocol.name == "tus"
+    plain = tus(protocol=Oneshot(), require_resumable=True)
+    with pytest.raises(NotResumable, match="one plain request cannot be resumed"):
+        Met(MemoryStore()).open(plain)
+
+
+def test_patience_with_a_question_ends(store: MemoryStore) -> None:
+    twice = RetryPolicy(
+        stop=tenacity.stop_after_attempt(2), wait=tenacity.wait_fixed(5)
+    )
+    met = Met(store, 503, 503)
+    with pytest.raises(ServerBusy):
+        met.run(probing(TARGET, Rules(policy=twice)))
+    assert (len(met.asked), met.slept) == (2, [5])
+    met = Met(store, 503)
+    with pytest.raises(UploadError):
+        met.run(probing(TARGET, Rules(policy=twice, deadline=5)))
+    assert (len(met.asked), met.slept) == (1, [])
 
 
 def test_other_credentials_are_tried_once_for_a_question(store: MemoryStore) -> None:
     met = Met(store, 401, 401)
     with pytest.raises(Unauthorized):
         met.run(probing(TARGET, Rules(policy=ONCE, refreshable=True)))
-    assert len(met.asked) == 2
+    assert met.attempts == [1, 2]
     met = Met(store, 401)
     with pytest.raises(Unauthorized):
         met.run(probing(TARGET, Rules(policy=ONCE)))

@@ -34,7 +34,6 @@ from poster_resume.flow import (
     T,
 )
 from poster_resume.opening import (
-    DELIVERED_SECONDS,
     Opened,
     cancelling,
     opening,

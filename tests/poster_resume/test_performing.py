@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from poster_resume.errors import TransportError, UploadRejected
+from poster_resume.errors import TransportError, UploadBusy, UploadRejected
 from poster_resume.flow import Delete, Save
 from poster_resume.opening import Opened
-from poster_resume.performing import Kept, Tracker, Workbench
+from poster_resume.performing import Kept, OneAtATime, Tracker, Workbench
 from poster_resume.protocols import Tus
 from poster_resume.responses import FinalResponse
 from poster_resume.stores import MemoryStore
@@ -83,3 +83,26 @@ def test_an_object_knows_what_it_began_until_it_is_delivered_or_forgotten(
     assert bench.identity() != "as it was called then"
     kept.upload = complete(201).evolve(identity="as it was", delivered=True)
     assert Workbench(ARGUMENTS, store, kept).identity() != "as it was"
+
+
+def test_target_method_content_and_key_tell_uploads_apart(store: MemoryStore) -> None:
+    calls = [
+        ARGUMENTS,
+        given("https://example.test/others"),
+        given(method="PUT"),
+        given(params={"a": "c"}),
+        given(key="k"),
+        given(key="l"),
+    ]
+    assert len({Workbench(each, store).identity() for each in calls}) == len(calls)
+    same = given("https://example.test/others", params={"a": "c"}, key="k")
+    known = Workbench(given(key="k"), store).identity()
+    assert Workbench(same, store).identity() == known
+
+
+def test_an_object_sends_once_at_a_time() -> None:
+    sending = OneAtATime()
+    with sending, pytest.raises(UploadBusy), sending:
+        pass
+    with sending:
+        pass

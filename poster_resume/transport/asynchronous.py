@@ -247,7 +247,13 @@ def _discard(step: Step | _Done) -> None:
 
 def _on_trio() -> bool:
     trio = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_task())
+    if trio is None:
+        return False
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _can_watch() -> bool:

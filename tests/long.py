@@ -39,6 +39,7 @@ _TWO = "tests/faults/test_two_of_us.py"
 
 #: Arguments of pytest, a suite a line, the longest first.
 ALL = (
+    (_CUTS, "-k", "not any_byte"),
     (_KILLS,),
     (_FUZZ,),
     (_TWO,),
@@ -46,7 +47,6 @@ ALL = (
     (_LIES,),
     (_CUTS, "-k", "any_byte and trio"),
     (_CUTS, "-k", "any_byte and asyncio"),
-    (_CUTS, "-k", "not any_byte"),
     (_MOVING,),
     (_STORES,),
     ("tests/networks",),

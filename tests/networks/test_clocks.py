@@ -172,15 +172,17 @@ def test_a_jump_makes_no_wait_longer_or_shorter(
                 job = line.job(BRIEF)
                 upload = stack.enter_context(clock.sending(job, line.directory))
                 sent.append((case, line, clock, upload))
-            for case, line, clock, upload in sent:
-                asked = upload.wait_for("interrupted", about="503")
+            asked = []
+            for case, _, clock, upload in sent:
+                asked.append(upload.wait_for("interrupted", about="503"))
                 clock.jump(case.jump)
+            for (case, line, _, upload), told in zip(sent, asked, strict=True):
                 line.in_the_middle()
-                waited = time.monotonic() - asked.moment
+                waited = time.monotonic() - told.moment
                 end = upload.end()
                 line.judged(f"the clock jumps {case.jump}, during Retry-After", end)
                 # Other lines were looked at in between: only the lower bound is sharp.
-                assert 2.0 <= waited < 10.0
+                assert 2.0 <= waited < 20.0
                 _said(line, case.jump)
 
 

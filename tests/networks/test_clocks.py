@@ -200,7 +200,8 @@ def test_who_waits_for_another_process_sends_nothing_again_after_a_jump(
 ) -> None:
     with lines([(speech, "blocking")], tmp_path) as (line,):
         clock = Clock(line.directory)
-        job = line.job(BRIEF, wait=30)
+        # Both have to begin while nothing gets through, however long that takes.
+        job = line.job(PATIENT, wait=30)
         line.link.hold()
         with (
             clock.sending(job, line.directory) as one,
